@@ -1,0 +1,103 @@
+"""``python -m bench``: measure, print, and write ``docs/bench.md`` and ``bench/out/bench.json``.
+
+``--quick`` measures a tenth of it in half a minute and writes ``bench/out`` alone. A missed target is told and does
+not fail the run: it says what this machine did at this moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import appends, calls, crowd, floors, startup
+from bench.figures import Figure, as_table, machine, median, write_json
+from bench.home import home
+from bench.session import session
+from bench.texts import question
+from securecontext import __version__
+
+HERE = Path(__file__).resolve().parent
+INTRODUCTION = """# What it costs
+
+Written by `make bench`; the numbers are those of one run on one machine, with a floor measured in the same run: what
+the bare minimum costs there at that moment. Data folders and projects are temporary ones, the service speaks to nobody
+but the bench, and calls go through the real shim as JSON-RPC lines. A call counts from the request's first byte to the
+answer's last, when its entry in the ledger is durable (`synchronous=FULL`).
+"""
+
+
+def run(quick: bool) -> list[tuple[str, list[Figure]]]:
+    """Return every figure, by group."""
+    chance = random.Random(20_26)
+    entries, times, seconds = (1_000, 40, 2.0) if quick else (10_000, 300, 8.0)
+    groups: list[tuple[str, list[Figure]]] = []
+
+    def note(title: str, figures: list[Figure]) -> None:
+        groups.append((title, figures))
+        print(as_table([(title, figures)]), file=sys.stderr, flush=True)
+
+    note("Starts", startup.measure(5 if quick else 20))
+    with home() as at:
+        at.start()
+        insert = (median(floors.raw_inserts(at.root, times)), "raw insert, `synchronous=FULL`")
+        texts, rate = calls.fill(at, entries, chance)
+        asked = [question(chance) for _ in range(times)]
+        searched = (median(floors.raw_search(at.root, texts, asked)), "plain FTS5 query on the same texts")
+        with session(at) as one:
+            size = calls.wire_size(one)
+            one.timed("zc_status", {})
+            pings = floors.milliseconds(lambda: one.ask("ping", {}), times)
+            told = calls.tool_figures(one, times, {"write": insert, "search": searched}, chance)
+            echo = (median(floors.raw_echo(times)), "echo over a unix socket")
+            told.append(Figure("`ping` through the shim, median", median(pings), "ms", None, *echo))
+            told.append(
+                Figure(
+                    "`zc_remember` as the official client's caller sees it",
+                    calls.official_client(at, times),
+                    "ms",
+                )
+            )
+            told.append(Figure("`tools/list`", size, "characters", 8_000))
+            note(f"Calls of one session, {entries:,} entries stored", told)
+            busy = crowd.measure(at, seconds, chance, insert)
+            busy.append(
+                Figure(f"one session with {calls.IN_FLIGHT} calls under way: stored a second", rate, "1/s")
+            )
+            note("Many sessions", busy)
+            note("Memory, after all that", calls.memory_figures(at, one))
+        note("Ledger", appends.measure(at, seconds / 2, insert))
+    return groups
+
+
+def main() -> int:
+    """Run the bench; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of it; writes bench/out alone")
+    quick = parser.parse_args().quick
+    begun = time.perf_counter()
+    groups = run(quick)
+    header = {
+        "version": __version__,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "load": startup.environment_note(),
+        "seconds": round(time.perf_counter() - begun),
+        "quick": quick,
+    }
+    write_json(HERE / "out" / "bench.json", groups, header)
+    missed = [f.what for _, figures in groups for f in figures if f.met is False]
+    where = f"Version {__version__}, {header['when']}, {machine()}, {header['load']}; {header['seconds']} s."
+    page = f"{INTRODUCTION}\n{where}\n{as_table(groups)}\n"
+    (HERE / "out" / "bench.md").write_text(page, encoding="utf-8")
+    if not quick:
+        (HERE.parent / "docs" / "bench.md").write_text(page, encoding="utf-8")
+    print(f"\n{header['seconds']} s. Missed: {'; '.join(missed) or 'nothing'}.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What the bare minimum costs on this machine at this moment: what the figures are held against."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+BARE = [sys.executable, "-I", "-S", "-c", "import _socket"]
+
+
+def milliseconds(work: Callable[[], object], times: int) -> list[float]:
+    """Return how long each run of ``work`` took."""
+    out = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        work()
+        out.append((time.perf_counter() - begun) * 1000)
+    return out
+
+
+def bare_start() -> float:
+    """Return the milliseconds from start to exit of an interpreter that imports nothing but ``_socket``."""
+    return milliseconds(lambda: subprocess.run(BARE, stdin=subprocess.DEVNULL, check=True), 1)[0]
+
+
+def _database(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def raw_inserts(folder: Path, times: int) -> list[float]:
+    """Return the milliseconds of single inserts of 500 bytes, each committed and synced."""
+    connection = _database(folder / "floor-insert.db")
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+
+    def insert() -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t (b) VALUES (?)", ("x" * 500,))
+        connection.execute("COMMIT")
+
+    try:
+        return milliseconds(insert, times)
+    finally:
+        connection.close()
+
+
+def raw_search(folder: Path, texts: Sequence[str], questions: Sequence[str]) -> list[float]:
+    """Return the milliseconds of plain FTS5 queries over the same texts: the words of each question, OR-ed."""
+    connection = _database(folder / "floor-search.db")
+    connection.execute("CREATE VIRTUAL TABLE t USING fts5(text)")
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO t VALUES (?)", ((text,) for text in texts))
+    connection.execute("COMMIT")
+    out = []
+    try:
+        for question in questions:
+            query = " OR ".join(f'"{word}"' for word in question.strip("?").split())
+            begun = time.perf_counter()
+            connection.execute(
+                "SELECT text FROM t WHERE t MATCH ? ORDER BY rank LIMIT 10", (query,)
+            ).fetchall()
+            out.append((time.perf_counter() - begun) * 1000)
+        return out
+    finally:
+        connection.close()
+
+
+def raw_echo(times: int) -> list[float]:
+    """Return the milliseconds of a round trip of 300 bytes to another process over a unix socket."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if not child:
+        try:
+            ours.close()
+            while data := theirs.recv(4096):
+                theirs.sendall(data)
+        finally:
+            os._exit(0)
+    theirs.close()
+
+    def round_trip() -> None:
+        ours.sendall(b"x" * 300)
+        got = 0
+        while got < 300:
+            got += len(ours.recv(4096))
+
+    try:
+        return milliseconds(round_trip, times)
+    finally:
+        ours.close()
+        os.waitpid(child, 0)

@@ -1,0 +1,1 @@
+"""Keys, the ledger, policy and limits: what keeps the rooms honest."""

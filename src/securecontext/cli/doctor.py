@@ -1,0 +1,285 @@
+"""``zc doctor``: does everything that has to work together really work together?
+
+Each check does the thing rather than look whether it is configured: it asks the service, runs the installed hook as
+the client would, verifies the ledger. Inside a Claude Code session it also proves that this very session's start hook
+fired.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from securecontext import __version__, rendezvous
+from securecontext.cli.answers import ask
+from securecontext.cli.install import find_client
+from securecontext.cli.plugin_render import PLUGIN
+from securecontext.cli.service import running
+from securecontext.types.errors import Unavailable, ZcError
+
+ROOTS = ("ledger", "encryption", "tokens", "skills")
+SECONDS = 60.0
+
+
+class Health(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was checked.
+        health: ``fail`` makes the doctor's exit code 1.
+        detail: what was seen.
+        next: what to do about it; empty where nothing is to be done.
+    """
+
+    name: str
+    health: Health
+    detail: str
+    next: str = ""
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    client: Annotated[str | None, typer.Option("--client", help="The claude program.")] = None,
+) -> None:
+    """Check service, database, keys, ledger, Claude Code, the plugin and its hooks."""
+    checks = list(examine(Path(client) if client else None))
+    failed = any(c.health is Health.FAIL for c in checks)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"ok": not failed, "checks": [asdict(c) for c in checks]}, indent=2, ensure_ascii=False
+            )
+        )
+    else:
+        for check in checks:
+            typer.echo(f"{check.health:<5} {check.name:<9} {check.detail}")
+            if check.next:
+                typer.echo(f"{'':<15} -> {check.next}")
+        typer.echo("Something is wrong." if failed else "All is well.")
+    raise typer.Exit(1 if failed else 0)
+
+
+def examine(client: Path | None) -> Iterator[Check]:
+    """Yield the findings one by one."""
+    home = Path(rendezvous.home())
+    service = _guarded("service", _service)
+    yield service
+    up = service.health is Health.OK or running() is not None
+
+    def served(name: str, work: Callable[[], Check]) -> Check:
+        """Look at what needs the service only where there is one: each look would try to start it again."""
+        return _guarded(name, work) if up else Check(name, Health.NOTE, "not looked at: it needs the service")
+
+    yield served("database", lambda: _database(home))
+    yield _guarded("keys", lambda: _keys(home))
+    yield served("ledger", lambda: _ledger({}, "this project"))
+    yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
+    yield _guarded("client", lambda: _client(client))
+    yield _guarded("plugin", lambda: _plugin(home, client))
+    yield served("hooks", lambda: _hooks(home))
+    yield served("session", _session)
+
+
+def _guarded(name: str, work: Callable[[], Check]) -> Check:
+    """Turn what a check stumbles over into its finding: the other checks go on."""
+    try:
+        return work()
+    except ZcError as error:
+        return Check(name, Health.FAIL, f"{error.message} [{error.code}]", error.hint)
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+        return Check(name, Health.FAIL, f"The check itself failed: {error}", "See `zc service logs`.")
+
+
+def _service() -> Check:
+    try:
+        rendezvous.connect_or_start(rendezvous.home()).close()
+    except (OSError, rendezvous.ServiceAway) as error:
+        next_step = "Mend that, then run `zc doctor` again; `zc service logs` may say more."
+        raise Unavailable("service_away", str(error), next_step) from error
+    found = running()
+    if found is None:
+        why = rendezvous.reason(rendezvous.home())
+        raise Unavailable(
+            "service_away",
+            f"The service started and went away{': ' + why if why else '.'}",
+            "Mend that, then run `zc doctor` again; `zc service logs` may say more.",
+        )
+    detail = (
+        f"version {found['version']}, pid {found['pid']}, {found['memory_mb']} MB, data in {found['home']}"
+    )
+    if found["version"] != __version__:
+        return Check(
+            "service", Health.FAIL, f"{detail}; this program is {__version__}", "Run `zc service restart`."
+        )
+    return Check("service", Health.OK, detail)
+
+
+def _database(home: Path) -> Check:
+    aside = [p.name for p in (*home.glob("*.set-aside"), *(home / "projects").glob("*.set-aside"))]
+    if aside:
+        return Check("database", Health.FAIL, f"set aside as broken: {', '.join(aside)}", "See `zc recover`.")
+    reply = ask("zc_status", {})
+    size = sum(p.stat().st_size for p in (home / "projects").glob("*.db"))
+    return Check(
+        "database",
+        Health.OK,
+        f"project {reply.structured['project']}, {reply.structured['facts']} facts; {size >> 10} KiB in all",
+    )
+
+
+def _keys(home: Path) -> Check:
+    wrong = []
+    for name in ROOTS:
+        file = home / "keys" / f"{name}.root"
+        if not file.exists():
+            if name == "ledger" or not os.environ.get("ZC_MACHINE_SECRET"):
+                wrong.append(f"{file.name} is missing")
+            continue
+        found = file.stat()
+        if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.getuid():
+            wrong.append(f"{file.name} is open to others")
+    if wrong:
+        return Check(
+            "keys", Health.FAIL, "; ".join(wrong), f"Set mode 600 and your own owner in {home / 'keys'}."
+        )
+    return Check(
+        "keys",
+        Health.OK,
+        "four roots, 0600, same user: other programs of yours could read them (level 1 of 3)",
+    )
+
+
+def _ledger(arguments: dict[str, Any], which: str) -> Check:
+    verdict = ask("audit.verify", arguments).structured
+    detail = f"{verdict['status']} for {which}: {verdict['entries']} entries in {verdict['streams']} streams"
+    if verdict["status"] != "OK":
+        return Check(
+            "ledger", Health.FAIL, f"{detail}; {verdict.get('broken_kind')}", "Run `zc audit verify --json`."
+        )
+    return Check("ledger", Health.OK, detail)
+
+
+def _run(program: Path, *words: str) -> str:
+    done = subprocess.run(  # noqa: S603 - the user's own client
+        [str(program), *words],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise Unavailable(
+            "client_refused", f"`claude {' '.join(words[:2])}` failed: {last}", "Run it yourself to see more."
+        )
+    return done.stdout.strip()
+
+
+def _client(client: Path | None) -> Check:
+    program = find_client(client, os.environ)
+    return Check("client", Health.OK, f"{_run(program, '--version')} at {program}")
+
+
+def _plugin(home: Path, client: Path | None) -> Check:
+    folder = home / "claude-code"
+    if not (folder / "install.json").exists():
+        return Check("plugin", Health.FAIL, "not installed", "Run `zc install claude-code`.")
+    program = find_client(client, os.environ)
+    _run(program, "plugin", "validate", str(folder))
+    listed = json.loads(_run(program, "plugin", "list", "--json"))
+    mine = [e for e in listed if str(e.get("id", "")).startswith(f"{PLUGIN}@")]
+    if not mine:
+        return Check("plugin", Health.FAIL, "the client does not list it", "Run `zc install claude-code`.")
+    if not any(e.get("enabled", True) for e in mine):
+        return Check(
+            "plugin", Health.FAIL, "disabled in the client", f"Run `claude plugin enable {PLUGIN}@{PLUGIN}`."
+        )
+    if all(e.get("version") != __version__ for e in mine):
+        return Check(
+            "plugin", Health.FAIL, f"version {mine[0].get('version')}", "Run `zc install claude-code` again."
+        )
+    scopes = ", ".join(sorted({str(e.get("scope")) for e in mine}))
+    return Check("plugin", Health.OK, f"valid, version {__version__}, enabled, scope {scopes}")
+
+
+def _hooks(home: Path) -> Check:
+    """Run every installed handler's command with the word ``ping``: the service itself must answer it."""
+    manifests = sorted((home / "claude-code").glob("**/hooks/hooks.json"))
+    if not manifests:
+        return Check("hooks", Health.FAIL, "not installed", "Run `zc install claude-code`.")
+    plugin = manifests[0].parent.parent
+    try:
+        events = json.loads(manifests[0].read_text(encoding="utf-8"))["hooks"]
+        handlers = [
+            (event, h["command"], h["args"]) for event in events for g in events[event] for h in g["hooks"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        return Check(
+            "hooks", Health.FAIL, f"{manifests[0]} is broken: {error}", "Run `zc install claude-code` again."
+        )
+    for event, command, arguments in handlers:
+        words = [str(a).replace("${CLAUDE_PLUGIN_ROOT}", str(plugin)) for a in arguments[:-1]]
+        done = subprocess.run(  # noqa: S603 - our own hook, as the client runs it
+            [command, *words, "ping"],
+            input=b"{}",
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        if done.returncode != 0 or done.stdout.strip() != b"pong":
+            return Check(
+                "hooks",
+                Health.FAIL,
+                f"the hook of {event} got no answer from the service",
+                "Run `zc install claude-code` again.",
+            )
+    return Check("hooks", Health.OK, f"{len(events)} events reach the service: {', '.join(events)}")
+
+
+def _session() -> Check:
+    session = os.environ.get("CLAUDE_CODE_SESSION_ID", "")
+    seen = ask("session.seen", {"session": session} if session else {}).structured
+    if session:
+        if seen["started"]:
+            return Check(
+                "session",
+                Health.OK,
+                f"this Claude Code session's start hook fired, {seen['entries']} ledger entries since",
+            )
+        return Check(
+            "session",
+            Health.FAIL,
+            "this Claude Code session's start hook did not fire",
+            "Restart the session; check /hooks in it.",
+        )
+    if seen["last"]:
+        return Check(
+            "session",
+            Health.OK,
+            f"a session's hooks fired last at {seen['last'][:19].replace('T', ' ')} UTC in this project",
+        )
+    return Check(
+        "session",
+        Health.NOTE,
+        "no session's hooks have fired in this project yet",
+        "Start Claude Code here, then look again.",
+    )

@@ -1,0 +1,105 @@
+"""The command line: derived commands, commands of the service, and those that read files."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import securecontext.operations  # noqa: F401 - declares the catalogue
+from securecontext import __version__
+from securecontext.cli import client, derive, doctor, files, service
+from securecontext.cli.answers import refuse
+from securecontext.types.errors import ZcError
+
+EXAMPLES = """
+Memory that survives, and a ledger of every tool call, for coding agents.
+
+Examples:
+
+  zc install claude-code            the next Claude Code session has it
+
+  zc remember db "PostgreSQL 16" --importance 5
+
+  zc search "why PostgreSQL?"
+
+  zc memory list
+
+  zc audit verify
+
+  zc doctor
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, help=EXAMPLES)
+GROUPS = {
+    "memory": "Working memory: list, show, edit, undo, export, import.",
+    "project": "Projects: list, move, merge, delete.",
+    "audit": "The ledger: verify it, look at its end.",
+    "import": "Bring in what others stored.",
+}
+_groups: dict[str, typer.Typer] = {}
+
+
+def _group(name: str) -> typer.Typer:
+    if name not in _groups:
+        _groups[name] = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=GROUPS[name])
+        app.add_typer(_groups[name], name=name)
+    return _groups[name]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"securecontext {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing by itself: each command does its own."""
+
+
+@app.command()
+def mcp() -> None:
+    """Speak MCP on standard input and output: what Claude Code starts."""
+    from securecontext.mcp.shim import main as shim
+
+    raise typer.Exit(shim())
+
+
+@app.command()
+def serve() -> None:
+    """Run the service in the foreground. Clients start it by themselves; nobody has to."""
+    from securecontext.service.run import main as run
+
+    raise typer.Exit(run())
+
+
+derive.add_all(app, _group)
+app.command("index")(files.index)
+_group("memory").command("import")(files.import_facts)
+app.add_typer(service.app, name="service")
+app.add_typer(client.install, name="install")
+app.command("uninstall")(client.uninstall)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        app(standalone_mode=True)
+    except ZcError as error:
+        try:
+            refuse(error)
+        except typer.Exit as ended:
+            return ended.exit_code
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0

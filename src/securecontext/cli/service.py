@@ -1,0 +1,115 @@
+"""``zc service``: see, stop and restart the running service, read its log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from securecontext import rendezvous
+from securecontext.cli.answers import refuse
+from securecontext.rpc.client import control
+from securecontext.types.errors import Unavailable
+
+app = typer.Typer(no_args_is_help=True, help="The user's one service: status, stop, restart, logs.")
+STOP_SECONDS = 15.0
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def running() -> dict[str, Any] | None:
+    """Return the status of the running service, or None if there is none."""
+    try:
+        return control(rendezvous.connect(rendezvous.home(), timeout=5.0), {"do": "status"})
+    except (OSError, rendezvous.ServiceAway, ValueError):
+        return None
+
+
+def stop_running() -> bool:
+    """Stop the running service and wait until it has ended; return whether there was one."""
+    home = rendezvous.home()
+    try:
+        control(rendezvous.connect(home, timeout=5.0), {"do": "stop"})
+    except (OSError, rendezvous.ServiceAway, ValueError):
+        return False
+    until = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < until:
+        try:
+            rendezvous.connect(home, timeout=1.0).close()
+        except OSError:
+            return True
+        time.sleep(0.02)
+    refuse(Unavailable("still_running", "The service has not ended yet.", "Look at `zc service logs`."))
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Say whether the service runs, and how it is."""
+    found = running()
+    if found is None:
+        if as_json:
+            typer.echo(json.dumps({"running": False}))
+        else:
+            typer.echo("The service does not run. It starts by itself with the first client.")
+        return
+    if as_json:
+        typer.echo(json.dumps({"running": True, **found}, indent=2))
+        return
+    typer.echo(
+        f"SecureContext {found['version']} runs as pid {found['pid']} for {found['uptime_seconds']} s, "
+        f"{found['memory_mb']} MB, {found['connections']} connection(s).\n"
+        f"Data: {found['home']}\nHTTP: {found['http'] or found.get('http_trouble') or 'not started'}"
+    )
+    if found.get("token_file"):
+        typer.echo(f"Token: {found['token_file']}")
+
+
+@app.command()
+def stop() -> None:
+    """Let the service finish what it is doing and end. The next client starts it again."""
+    typer.echo("Stopped." if stop_running() else "The service does not run.")
+
+
+@app.command()
+def restart() -> None:
+    """Stop the service and start it anew."""
+    stop_running()
+    try:
+        rendezvous.connect_or_start(rendezvous.home()).close()
+    except (OSError, rendezvous.ServiceAway) as error:
+        refuse(Unavailable("service_away", str(error), "Look at `zc service logs`."))
+    found = running()
+    typer.echo(
+        f"Runs as pid {found['pid']}." if found else "It started and went away: look at `zc service logs`."
+    )
+
+
+@app.command()
+def logs(
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=1, max=100_000, help="How many of the newest lines.")
+    ] = 40,
+    as_json: Json = False,
+) -> None:
+    """Print the newest lines of the service's log."""
+    file = Path(rendezvous.home()) / "logs" / "service.log"
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            newest = deque(stream, lines)
+    except OSError:
+        typer.echo(f"There is no log yet at {file}.", err=True)
+        return
+    for line in newest:
+        typer.echo(line.rstrip("\n") if as_json else _readable(line))
+
+
+def _readable(line: str) -> str:
+    try:
+        record = json.loads(line)
+        text = f"{record['ts'][:19].replace('T', ' ')} {record['level']:<7} {record['component']}: {record['event']}"
+        return text + (f"\n{record['trace']}" if "trace" in record else "")
+    except (ValueError, KeyError, TypeError):
+        return line.rstrip("\n")

@@ -1,0 +1,1 @@
+"""The hooks' door: what Claude Code reports, answered in bytes."""

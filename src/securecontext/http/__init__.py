@@ -1,0 +1,1 @@
+"""The HTTP door: REST under /api/v1 and MCP at /mcp, on loopback."""

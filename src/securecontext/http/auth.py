@@ -1,0 +1,151 @@
+"""Who may come in: every request passes here before anything else of this door sees it.
+
+In this order: the Host is a loopback name with our port (DNS rebinding), the Origin is ours (a page of somebody else
+in the user's browser), the service is not about to end, the bearer token is right (every path but ``/health``), a
+POST is JSON and not too large. There are no CORS headers: no page of another origin is to read an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from securecontext.boundaries.door_token import DoorToken
+from securecontext.http.body import header_values, whole_body
+from securecontext.http.problem import problem
+from securecontext.types.errors import Denied, Unauthenticated, Unavailable, ZcError
+
+OPEN_PATHS = frozenset({"/health"})
+
+
+class Enter(Protocol):
+    """Enters a refusal into the ledger; see `refusals.Refusals.enter`."""
+
+    def __call__(self, error: ZcError, scope: Scope, *, known: bool) -> Awaitable[None]:
+        """Enter it; `known` says whether the request came with the token."""
+
+
+class Guard:
+    """ASGI middleware around the whole door.
+
+    Args:
+        inner: the door's application.
+        token: opens the door.
+        port: the port that we listen on.
+        enter: told of each refusal.
+        present: held while an admitted request is under way, so that the service knows of its client.
+    """
+
+    def __init__(
+        self,
+        inner: ASGIApp,
+        *,
+        token: DoorToken,
+        port: int,
+        enter: Enter,
+        present: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._inner = inner
+        self._token = token
+        self._hosts = loopback_hosts(port)
+        self._origins = frozenset(f"http://{host}" for host in self._hosts)
+        self._enter = enter
+        self._present = present
+        self._closing = False
+        self._calls = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    async def close(self, seconds: float) -> None:
+        """Admit nothing more, and wait until the requests that are no streams have their answers."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
+        except TimeoutError:
+            pass  # whoever waits that long finds the connection closed and asks again
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Admit a request or answer it with a problem."""
+        if scope["type"] != "http":  # there are neither web sockets nor a lifespan here
+            return
+        known = False
+        try:
+            self._admit(scope)
+            known = scope["path"] not in OPEN_PATHS
+            if scope["method"] == "POST":
+                receive = await whole_body(scope, receive)
+        except ZcError as error:
+            if not isinstance(error, Unavailable):
+                await self._enter(error, scope, known=known)
+            headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
+            await problem(error, _STATUS.get(error.code, 0), headers)(scope, receive, send)
+            return
+        if scope["path"] in OPEN_PATHS:
+            await self._inner(scope, receive, send)
+            return
+        with self._present():
+            if scope["method"] == "GET":  # maybe a stream that lasts as long as its client
+                await self._inner(scope, receive, send)
+                return
+            self._calls += 1
+            self._quiet.clear()
+            try:
+                await self._inner(scope, receive, send)
+            finally:
+                self._calls -= 1
+                if not self._calls:
+                    self._quiet.set()
+
+    def _admit(self, scope: Scope) -> None:
+        hosts = header_values(scope, b"host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            raise Denied(
+                "foreign_host",
+                "The request's Host is not this service.",
+                "Use the address that `zc service status` shows.",
+            )
+        if not all(origin.lower() in self._origins for origin in header_values(scope, b"origin")):
+            raise Denied(
+                "foreign_origin",
+                "The request comes from a page of another origin.",
+                "Call from a program, or from a page of this service.",
+            )
+        if self._closing:
+            raise Unavailable("service_stopping", "The service is ending.", "Call again in a second.")
+        if scope["path"] not in OPEN_PATHS:
+            self._authenticate(scope)
+
+    def _authenticate(self, scope: Scope) -> None:
+        shown = header_values(scope, b"authorization")
+        reason = "missing"
+        if shown:
+            scheme, _, token = shown[0].partition(" ")
+            token = token.strip(" ")
+            if len(shown) > 1 or scheme.lower() != "bearer" or " " in token:
+                reason = "malformed"
+            elif not token:
+                reason = "empty"
+            elif self._token.matches(token):
+                return
+            else:
+                reason = "wrong"
+        raise Unauthenticated(
+            "unauthenticated",
+            f"The bearer token is {reason}.",
+            "Send `Authorization: Bearer …`; `zc service status` says in which file the token lies.",
+            reason=reason,
+        )
+
+
+_STATUS = {"too_large": 413, "wrong_content_type": 415}
+"""Refusals whose status says more than that of their class."""
+
+
+def loopback_hosts(port: int) -> frozenset[str]:
+    """Return what the Host header of a request to us may say."""
+    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))

@@ -1,0 +1,80 @@
+"""What a request says: its headers as they are, and its body, whole and bounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from starlette.types import Message, Receive, Scope
+
+from securecontext.boundaries.limits import HTTP_BODY_BYTES
+from securecontext.types.errors import InvalidInput
+
+
+def header_values(scope: Scope, name: bytes) -> list[str]:
+    """Return the values of a header, as often as it was sent; bytes that are no UTF-8 survive as surrogates."""
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    return [value.decode("utf-8", "surrogateescape").strip() for key, value in headers if key == name]
+
+
+async def whole_body(scope: Scope, receive: Receive) -> Receive:
+    """Return a `receive` that gives the whole body at once.
+
+    Raises:
+        InvalidInput: it is not JSON by its content type, or longer than we take.
+    """
+    kinds = header_values(scope, b"content-type")
+    if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+        raise InvalidInput(
+            "wrong_content_type", "The body is not sent as JSON.", "Send `Content-Type: application/json`."
+        )
+    too_large = InvalidInput(
+        "too_large",
+        f"The body is longer than {HTTP_BODY_BYTES} bytes.",
+        "Send less at once.",
+        limit=HTTP_BODY_BYTES,
+    )
+    for length in header_values(scope, b"content-length"):
+        if length.isascii() and length.isdigit() and int(length[:20]) > HTTP_BODY_BYTES:
+            raise too_large
+    body = bytearray()
+    pending: list[Message] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            pending.append(message)
+            break
+        body += message.get("body", b"")
+        if len(body) > HTTP_BODY_BYTES:
+            raise too_large
+        if not message.get("more_body", False):
+            break
+    pending.insert(0, {"type": "http.request", "body": bytes(body), "more_body": bool(pending)})
+
+    async def replay() -> Message:
+        return pending.pop(0) if pending else await receive()
+
+    return replay
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """Return the JSON object of a body.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidInput(
+            "malformed_json",
+            "The body is not a JSON object.",
+            'Send the arguments as one object, e.g. {"key": "db"}; {} where there are none.',
+        )
+    return value
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,131 @@
+"""Serving HTTP on loopback inside the service's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from mcp.server.lowlevel import Server
+from starlette.routing import Route
+
+from securecontext.app import App
+from securecontext.boundaries.limits import CONNECTIONS
+from securecontext.http.api import Run, make_api
+from securecontext.http.auth import Guard
+from securecontext.http.refusals import Refusals
+from securecontext.http.streams import Streams, who_calls
+from securecontext.pipeline.callers import Caller
+from securecontext.settings import Settings
+from securecontext.types.errors import Unavailable
+
+log = logging.getLogger("securecontext.http")
+ADDRESS = "127.0.0.1"
+CLOSE_SECONDS = 5.0
+"""How long calls that are under way may still take when the service ends."""
+
+MakeServer = Callable[[Any, Any, Callable[[Any], Caller]], Server[Any]]
+"""`mcp.server.make_server`, handed in because doors do not know each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the service gives this door.
+
+    Attributes:
+        run: runs blocking work on the service's worker threads.
+        make_server: makes the MCP server for ``/mcp``.
+        present: held while a client's request is under way.
+        tell: told the address once the door is open.
+    """
+
+    run: Run
+    make_server: MakeServer
+    present: Callable[[], AbstractContextManager[None]]
+    tell: Callable[[str], None]
+
+
+async def serve(app: App, settings: Settings, around: Surroundings) -> None:
+    """Serve until cancelled: then nothing more is admitted, streams end, and calls under way are answered.
+
+    Raises:
+        Unavailable: no port can be had, or the token's file cannot be used.
+    """
+    token = await around.run(app.door_token)
+    listening = listening_socket(settings.http_port or 0)
+    port = int(listening.getsockname()[1])
+    streams = Streams(around.make_server(app.corridor, around.run, who_calls(app, token)), port)
+    refusals = Refusals(lambda: app.machine, token, around.run)
+    api = make_api(app, app.corridor, token, around.run, refusals.enter)
+    api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
+    guard = Guard(api, token=token, port=port, enter=refusals.enter, present=around.present)
+    server = _Server(
+        uvicorn.Config(
+            guard,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(listening.close)
+        serving = asyncio.create_task(server.serve([listening]))
+        stack.push_async_callback(_end, server, serving)
+        await stack.enter_async_context(streams.run())  # left first: its streams end before the server does
+        stack.push_async_callback(guard.close, CLOSE_SECONDS)
+        around.tell(f"http://{ADDRESS}:{port}")
+        await asyncio.shield(serving)
+
+
+async def _end(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    await asyncio.wait([serving])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: signals are the service's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def listening_socket(port: int) -> socket.socket:
+    """Return a listening socket on loopback; a free port is taken where the wanted one cannot be had.
+
+    Args:
+        port: the wanted port; 0 for any.
+
+    Raises:
+        Unavailable: not even a free port can be had.
+    """
+    wanted = (port, 0) if port else (0,)
+    for number in wanted:
+        # With the protocol named, asyncio switches Nagle's algorithm off; left at 0, each answer waits 40 ms.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((ADDRESS, number))
+            listening.listen(1024)
+        except OSError as error:
+            listening.close()
+            log.warning("port %d of the HTTP door cannot be had: %s", number, error.strerror)
+            continue
+        listening.setblocking(False)
+        return listening
+    raise Unavailable(
+        "no_port", "No loopback port can be had for the HTTP door.", "Set ZC_HTTP_PORT=off to do without it."
+    )

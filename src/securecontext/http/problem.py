@@ -1,0 +1,64 @@
+"""Refusals as problem details (RFC 9457), the one form in which this door says no."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from securecontext.types.errors import ZcError
+
+MEDIA_TYPE = "application/problem+json"
+_TITLES = {
+    400: "Bad input",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Wrong method",
+    409: "Conflict",
+    410: "Expired",
+    413: "Too large",
+    415: "Wrong content type",
+    429: "Limit reached",
+    500: "Failed",
+    503: "Not available",
+}
+
+
+def problem(error: ZcError, status: int = 0, headers: dict[str, str] | None = None) -> Response:
+    """Return the response to a refusal.
+
+    Args:
+        error: the refusal.
+        status: the HTTP status; by default that of the error's class.
+        headers: more headers of the response.
+    """
+    number = status or error.http_status
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _TITLES.get(number, "Refused"),
+        "status": number,
+        "detail": error.message,
+        "code": error.code,
+        "hint": error.hint,
+    }
+    if error.details:
+        body["details"] = error.details
+    return Response(json.dumps(body), number, headers, MEDIA_TYPE)
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "hint"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "one plain sentence"},
+        "code": {"type": "string", "description": "stable, for programs"},
+        "hint": {"type": "string", "description": "the next step"},
+        "details": {"type": "object", "additionalProperties": True},
+    },
+}
+"""The body's schema, for OpenAPI."""

@@ -1,0 +1,1 @@
+"""The archive: documents, chunks, search."""

@@ -1,0 +1,262 @@
+"""The archive: documents under a source, each cut into chunks that the full-text index knows.
+
+Facts of working memory have chunks too, so that search finds them, evicted ones included; their rows belong to the
+room of memory, and only ids cross.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, select
+
+from securecontext.contracts import require
+from securecontext.knowledge.chunks import split
+from securecontext.storage.analyser import tokens
+from securecontext.storage.port import TextIndex
+from securecontext.storage.tables import chunks, documents
+
+FACT = "fact"
+DOCUMENT = "document"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of the archive; shown as ``d<id>``."""
+
+    id: int
+    kind: str
+    source: str
+    content: str
+    created_at: str
+    provenance: str
+    trust: str
+    created_by: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document before it is stored.
+
+    Attributes:
+        kind: ``text``, ``summary`` or ``broadcast``.
+        source: what names it; a document of the same kind and source is replaced.
+        expires_at: timestamp after which it is dropped; None for never.
+    """
+
+    kind: str
+    source: str
+    content: str
+    created_by: str
+    session: str
+    trust: str = "agent"
+    provenance: str = "EXTRACTED"
+    classification: str = "internal"
+    expires_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What `put` did."""
+
+    document: int
+    replaced: int
+    chunks: int
+
+
+_COLUMNS = (
+    documents.c.document,
+    documents.c.kind,
+    documents.c.source,
+    documents.c.content,
+    documents.c.created_at,
+    documents.c.provenance,
+    documents.c.trust,
+    documents.c.created_by,
+    documents.c.session,
+)
+_SAME = select(documents.c.document).where(
+    documents.c.project == bindparam("in_project"),
+    documents.c.kind == bindparam("of_kind"),
+    documents.c.source == bindparam("of_source"),
+)
+_INSERT = insert(documents)
+_INSERT_CHUNK = insert(chunks)
+_LAST = (
+    select(*_COLUMNS)
+    .where(documents.c.project == bindparam("in_project"), documents.c.kind == bindparam("of_kind"))
+    .order_by(documents.c.created_at.desc(), documents.c.document.desc())
+    .limit(1)
+)
+_COUNT = (
+    select(documents.c.kind, func.count())
+    .where(documents.c.project == bindparam("in_project"))
+    .group_by(documents.c.kind)
+)
+
+
+def _up_to(most: str, *kinds: str) -> ScalarSelect[int]:
+    """Return a count of the documents of some kinds that reads no more rows than the parameter named ``most``."""
+    found = select(documents.c.document).where(
+        documents.c.project == bindparam("in_project"), documents.c.kind.in_(kinds)
+    )
+    return select(func.count()).select_from(found.limit(bindparam(most)).subquery()).scalar_subquery()
+
+
+_COUNT_UP_TO = select(_up_to("most_sources", "text", "summary"), _up_to("most_broadcasts", "broadcast"))
+_DROP_CHUNKS_OF = (
+    delete(chunks)
+    .where(chunks.c.parent_kind == bindparam("of_kind"), chunks.c.parent == bindparam("of_parent"))
+    .returning(chunks.c.chunk)
+)
+_BY_IDS = select(*_COLUMNS).where(
+    documents.c.project == bindparam("in_project"),
+    documents.c.document.in_(bindparam("ids", expanding=True)),
+)
+
+
+def _document(row: Iterable[Any]) -> Document:
+    return Document(*row)
+
+
+def put(connection: Connection, text: TextIndex, project: str, draft: Draft, moment: str) -> Stored:
+    """Store a document and index it; one of the same kind and source is replaced."""
+    wanted = {"in_project": project, "of_kind": draft.kind, "of_source": draft.source}
+    old = [int(row[0]) for row in connection.execute(_SAME, wanted)]
+    drop(connection, text, old)
+    inserted = connection.execute(
+        _INSERT,
+        {
+            "project": project,
+            "kind": draft.kind,
+            "source": draft.source,
+            "content": draft.content,
+            "created_at": moment,
+            "expires_at": draft.expires_at,
+            "provenance": draft.provenance,
+            "trust": draft.trust,
+            "classification": draft.classification,
+            "created_by": draft.created_by,
+            "session": draft.session,
+        },
+    )
+    new = int(inserted.inserted_primary_key[0])  # type: ignore[index]  # an insert of one row has it
+    made = index(
+        connection,
+        text,
+        project=project,
+        parent_kind=DOCUMENT,
+        parent=new,
+        title=draft.source,
+        content=draft.content,
+        session=draft.session,
+        moment=moment,
+    )
+    return Stored(new, len(old), made)
+
+
+def drop(connection: Connection, text: TextIndex, ids: Sequence[int]) -> None:
+    """Delete documents with their chunks."""
+    if ids:
+        unindex(connection, text, DOCUMENT, ids)
+        connection.execute(delete(documents).where(documents.c.document.in_(ids)))
+
+
+@require(lambda parent_kind: parent_kind in (FACT, DOCUMENT), "a chunk belongs to a fact or a document")
+def index(
+    connection: Connection,
+    text: TextIndex,
+    *,
+    project: str,
+    parent_kind: str,
+    parent: int,
+    title: str,
+    content: str,
+    session: str,
+    moment: str,
+) -> int:
+    """Cut a text into chunks and index them, the title's words with each; return how many."""
+    head = tokens(title)
+    pieces = split(content)
+    for piece in pieces:
+        words = " ".join([*head, *tokens(piece.text)])
+        inserted = connection.execute(
+            _INSERT_CHUNK,
+            {
+                "project": project,
+                "parent_kind": parent_kind,
+                "parent": parent,
+                "position": piece.position,
+                "start": piece.start,
+                "length": len(piece.text),
+                "tokens": words,
+                "session": session,
+                "created_at": moment,
+            },
+        )
+        text.add(connection, int(inserted.inserted_primary_key[0]), words)  # type: ignore[index]
+    return len(pieces)
+
+
+def unindex(connection: Connection, text: TextIndex, parent_kind: str, parents: Sequence[int]) -> int:
+    """Delete the chunks of some parents; return how many there were."""
+    gone: list[int] = []
+    for parent in parents:
+        dropped = connection.execute(_DROP_CHUNKS_OF, {"of_kind": parent_kind, "of_parent": parent})
+        gone += dropped.scalars().all()
+    text.remove(connection, gone)
+    return len(gone)
+
+
+def last(connection: Connection, project: str, kind: str) -> Document | None:
+    """Return the newest document of a kind, by its own time: what was brought in late may be old."""
+    row = connection.execute(_LAST, {"in_project": project, "of_kind": kind}).first()
+    return None if row is None else _document(row)
+
+
+def named(connection: Connection, project: str, kind: str, source: str) -> Document | None:
+    """Return the document of a kind under a source."""
+    query = select(*_COLUMNS).where(
+        documents.c.project == project, documents.c.kind == kind, documents.c.source == source
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Document(*row)
+
+
+def by_ids(connection: Connection, project: str, ids: Sequence[int]) -> dict[int, Document]:
+    """Return documents by id."""
+    if not ids:
+        return {}
+    found = connection.execute(_BY_IDS, {"in_project": project, "ids": list(ids)})
+    return {d.id: d for d in map(_document, found)}
+
+
+def every(connection: Connection, project: str) -> list[Document]:
+    """Return all documents of a project, oldest first."""
+    query = select(*_COLUMNS).where(documents.c.project == project).order_by(documents.c.document)
+    return [_document(row) for row in connection.execute(query)]
+
+
+def counts(connection: Connection, project: str) -> dict[str, int]:
+    """Return the number of documents by kind."""
+    return {row[0]: int(row[1]) for row in connection.execute(_COUNT, {"in_project": project})}
+
+
+def count_up_to(
+    connection: Connection, project: str, *, most_sources: int, most_broadcasts: int
+) -> tuple[int, int]:
+    """Return (texts and summaries, broadcasts); counting ends at so many, so a large archive costs no more."""
+    wanted = {"in_project": project, "most_sources": most_sources, "most_broadcasts": most_broadcasts}
+    row = connection.execute(_COUNT_UP_TO, wanted).one()
+    return int(row[0]), int(row[1])
+
+
+def expired(connection: Connection, project: str, moment: str) -> list[int]:
+    """Return the documents whose time is over."""
+    query = select(documents.c.document).where(
+        documents.c.project == project, documents.c.expires_at <= moment
+    )
+    return [int(row[0]) for row in connection.execute(query)]

@@ -1,0 +1,1 @@
+"""Working memory: facts, capacity, recall, sessions."""

@@ -1,0 +1,25 @@
+"""The catalogue of verbs: where rooms meet. Importing this package declares every operation."""
+
+from securecontext.operations import (
+    imports,
+    knowledge,
+    ledger,
+    memory,
+    notebooks,
+    projects,
+    recall,
+    recovery,
+    sessions,
+)
+
+__all__ = [
+    "imports",
+    "knowledge",
+    "ledger",
+    "memory",
+    "notebooks",
+    "projects",
+    "recall",
+    "recovery",
+    "sessions",
+]

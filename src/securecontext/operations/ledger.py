@@ -1,0 +1,148 @@
+"""The ledger for people: verify it, look at its end."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from securecontext.boundaries.policy import Permission, Standing
+from securecontext.pipeline import fields
+from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.world import World
+
+
+class VerifyInput(Input):
+    """Arguments of audit.verify."""
+
+    database: Annotated[
+        str | None, Field(max_length=4096, description="verify this copy instead"), fields.Plain()
+    ] = None
+    machine: fields.Flag = Field(False, description="verify the machine's own ledger")
+
+
+class VerifyOutput(Output):
+    """The verdict, see docs/reference/ledger.md."""
+
+    status: str
+    entries: int
+    streams: int
+    agents: int
+    checkpoints: int
+    broken_at: dict[str, Any] | None = None
+    broken_kind: str | None = None
+    unanchored: int
+    findings: list[dict[str, Any]] = []
+    text: str = ""
+
+
+def _render_verdict(out: VerifyOutput) -> str:
+    return out.text
+
+
+def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
+    """Verify a copy or the machine's ledger; the project's own is verified on its reader."""
+    if given.database is not None:
+        return _of(world, world.open_copy(Path(given.database)))
+    if given.machine:
+        return _of(world, world.machine.read())
+    return None
+
+
+def _of(world: World, opened: AbstractContextManager[Connection]) -> VerifyOutput:
+    with opened as connection:
+        return _output(world, connection)
+
+
+def _output(world: World, connection: Connection) -> VerifyOutput:
+    verdict = world.verify(connection)
+    plain = verdict.as_dict()
+    return VerifyOutput(
+        **{k: v for k, v in plain.items() if k in VerifyOutput.model_fields}, text=verdict.as_text()
+    )
+
+
+@operation(
+    "audit.verify",
+    permission=Permission.LEDGER_READ,
+    effects=Effects.READS,
+    render=_render_verdict,
+    audience=Standing.PERSON,
+    prepare=_verify,
+    command=("audit", "verify"),
+)
+def verify(context: Context, given: VerifyInput) -> VerifyOutput:
+    """Verify every entry of the ledger; exit code 6 unless it is OK."""
+    done: VerifyOutput | None = context.prepared
+    return done if done is not None else _output(context.world, context.connection)
+
+
+class TailInput(Input):
+    """Arguments of audit.tail."""
+
+    limit: Annotated[int, Field(ge=1, le=1000, description="entries"), fields.Plain()] = 20
+
+
+class TailEntry(Output):
+    """One entry."""
+
+    entry: int
+    ts: str
+    kind: str
+    principal: str
+    session: str
+    agent: str
+    seq: int
+    operation: str
+    outcome: str
+    body: dict[str, Any]
+
+
+class TailOutput(Output):
+    """The end of the ledger, newest first."""
+
+    entries: list[TailEntry]
+
+
+def _render_tail(out: TailOutput) -> str:
+    return (
+        "\n".join(
+            f"{e.entry:>6} {e.ts[:19].replace('T', ' ')} {e.kind:<8} {e.principal} {e.session} #{e.seq} "
+            f"{e.operation} {e.outcome}"
+            for e in out.entries
+        )
+        or "The ledger has no entries."
+    )
+
+
+@operation(
+    "audit.tail",
+    permission=Permission.LEDGER_READ,
+    effects=Effects.READS,
+    render=_render_tail,
+    audience=Standing.PERSON,
+    command=("audit", "tail"),
+)
+def show_tail(context: Context, given: TailInput) -> TailOutput:
+    """Show the newest entries of the ledger."""
+    out = []
+    for row in context.world.tail(context.connection, given.limit):
+        body = dict(row.body or {})
+        out.append(
+            TailEntry(
+                entry=row.entry,
+                ts=row.ts,
+                kind=row.kind,
+                principal=row.principal,
+                session=row.stream.removeprefix(row.principal + "/"),
+                agent=row.claimed_agent,
+                seq=row.seq,
+                operation=str(body.get("operation", "")),
+                outcome=str(body.get("outcome", "")),
+                body=body,
+            )
+        )
+    return TailOutput(entries=out)

@@ -1,0 +1,207 @@
+"""Working memory for agents: remember and forget, and what other operations share of it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
+from securecontext.knowledge import archive
+from securecontext.memory import facts
+from securecontext.memory.capacity import MOST_AGENTS, MOST_BROADCASTS, MOST_SOURCES, Capacity, capacity
+from securecontext.pipeline import fields
+from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.types.ids import timestamp
+from securecontext.validators.input import clean_agent_id
+
+
+def trust_of(principal: Principal) -> str:
+    """Return the trust label of what a caller stores."""
+    return "person" if principal.standing is Standing.PERSON else "agent"
+
+
+def origin_of(principal: Principal) -> facts.Origin:
+    """Return the origin of what a caller stores."""
+    return facts.Origin(created_by=principal.name, session=principal.session, trust=trust_of(principal))
+
+
+def namespace(principal: Principal, agent_id: str | None) -> str:
+    """Return the notebook that a call means.
+
+    Raises:
+        Denied: it is another agent's.
+        InvalidInput: it is no valid name.
+    """
+    if agent_id is None:
+        return principal.namespace
+    wanted = clean_agent_id(agent_id)
+    Policy().check_namespace(principal, wanted)
+    return wanted
+
+
+def capacity_of(context: Context) -> Capacity:
+    """Return the limit of a notebook in the call's project."""
+    return capacity_in(context.connection, context.here.id)
+
+
+def capacity_in(connection: Connection, project: str) -> Capacity:
+    """Return the limit of a notebook in a project as it is now."""
+    sources, broadcasts = archive.count_up_to(
+        connection, project, most_sources=MOST_SOURCES, most_broadcasts=MOST_BROADCASTS
+    )
+    agents = facts.count_agents(connection, project, MOST_AGENTS)
+    return capacity(sources=sources, broadcasts=broadcasts, agents=agents)
+
+
+def index_fact(context: Context, fact: int, agent: str, key: str, value: str) -> None:
+    """Let search find a fact."""
+    archive.index(
+        context.connection,
+        context.text,
+        project=context.here.id,
+        parent_kind=archive.FACT,
+        parent=fact,
+        title=key,
+        content=value,
+        session=context.principal.session,
+        moment=timestamp(context.moment),
+    )
+
+
+def redaction_note(redactions: list[Redaction]) -> str:
+    """Return the sentence that tells a caller what was not stored."""
+    if not redactions:
+        return ""
+    named = ", ".join(f"{r.type} in {r.field} (fingerprint {r.fingerprint})" for r in redactions)
+    return f"\nRedacted before storing: {named}."
+
+
+class RememberInput(Input):
+    """Arguments of zc_remember."""
+
+    key: fields.Key = Field(description="short name of the fact")
+    value: fields.Value = Field(description="the fact, kept whole")
+    importance: fields.Importance = Field(3, description="1 ephemeral … 5 critical")
+    agent_id: fields.Agent | None = Field(None, description="notebook; yours by default")
+    supersedes: fields.Key | None = Field(None, description="key of a fact this one replaces")
+
+
+class RememberOutput(Output):
+    """What was remembered."""
+
+    key: str
+    id: str
+    importance: int
+    count: int
+    limit: int
+    changed: bool
+    archived: int = 0
+    superseded: str | None = None
+    redacted: list[Redaction] = []
+
+
+def _render_remembered(out: RememberOutput) -> str:
+    verb = "Remembered" if out.changed else "Already remembered"
+    text = f"{verb} {'*' * out.importance} {out.key} ({out.id}). {out.count} of {out.limit} facts."
+    if out.superseded:
+        text += f" It supersedes {out.superseded}."
+    if out.archived:
+        text += f" {out.archived} older or less important facts moved to the archive; zc_search finds them."
+    return text + redaction_note(out.redacted)
+
+
+@operation(
+    "zc_remember",
+    permission=Permission.MEMORY_WRITE,
+    effects=Effects.WRITES,
+    render=_render_remembered,
+    always_load=True,
+    example={"key": "db", "value": "PostgreSQL 16, decided for row-level security", "importance": 5},
+)
+def remember(context: Context, given: RememberInput) -> RememberOutput:
+    """Store a fact for later sessions under a key. The same key again replaces it; history is kept."""
+    agent = namespace(context.principal, given.agent_id)
+    allowed = capacity_of(context)
+    done = facts.remember(
+        context.connection,
+        project=context.here.id,
+        agent=agent,
+        key=given.key,
+        value=given.value,
+        importance=given.importance,
+        supersedes=given.supersedes,
+        origin=origin_of(context.principal),
+        capacity=allowed,
+        moment=timestamp(context.moment),
+    )
+    if not done.unchanged:
+        archive.unindex(context.connection, context.text, archive.FACT, done.gone)
+        index_fact(context, done.fact, agent, given.key, given.value)
+    return RememberOutput(
+        key=given.key,
+        id=f"m{done.fact}",
+        importance=given.importance,
+        count=done.count,
+        limit=allowed.limit
+        if done.count > 1
+        else capacity_of(context).limit,  # a first fact makes a notebook
+        changed=not done.unchanged,
+        archived=len(done.archived),
+        superseded=given.supersedes if given.supersedes != given.key else None,
+        redacted=list(context.redactions),
+    )
+
+
+class ForgetInput(Input):
+    """Arguments of zc_forget."""
+
+    key: fields.Key = Field(description="key of the fact")
+    agent_id: fields.Agent | None = Field(None, description="notebook; yours by default")
+
+
+class ForgetOutput(Output):
+    """What was forgotten."""
+
+    key: str
+    forgotten: bool
+    versions: int
+    count: int
+    limit: int
+
+
+def _render_forgotten(out: ForgetOutput) -> str:
+    if not out.forgotten:
+        return f"Nothing is stored under {out.key}. {out.count} of {out.limit} facts."
+    return (
+        f"Forgot {out.key} ({out.versions} version(s), archive included). {out.count} of {out.limit} facts."
+    )
+
+
+def erase(context: Context, agent: str, key: str) -> tuple[int, ...]:
+    """Delete a key with its history, its chunks, and the traces that engines keep."""
+    gone = facts.forget(context.connection, project=context.here.id, agent=agent, key=key)
+    if archive.unindex(context.connection, context.text, archive.FACT, gone):
+        context.text.scrub(context.connection)
+    if gone:
+        context.writing.scrub_after_commit()
+    return gone
+
+
+@operation(
+    "zc_forget",
+    permission=Permission.MEMORY_WRITE,
+    effects=Effects.DESTROYS,
+    render=_render_forgotten,
+    example={"key": "db"},
+)
+def forget(context: Context, given: ForgetInput) -> ForgetOutput:
+    """Delete a fact for good, with its history and its copy in the archive."""
+    agent = namespace(context.principal, given.agent_id)
+    gone = erase(context, agent, given.key)
+    return ForgetOutput(
+        key=given.key,
+        forgotten=bool(gone),
+        versions=len(gone),
+        count=facts.count_active(context.connection, context.here.id, agent),
+        limit=capacity_of(context).limit,
+    )

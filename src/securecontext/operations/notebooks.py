@@ -1,0 +1,385 @@
+"""Working memory for people: list, show, edit, undo, export, import."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, Standing
+from securecontext.knowledge import archive
+from securecontext.memory import facts
+from securecontext.operations.memory import capacity_of, index_fact, origin_of, redaction_note
+from securecontext.pipeline import fields
+from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.types.ids import parse_timestamp, timestamp
+from securecontext.validators.input import clean_agent_id, one_line
+
+Agent = Annotated[str, Field(max_length=64, description="notebook"), fields.Words(64, plain=True)]
+
+
+class FactLine(Output):
+    """One fact."""
+
+    id: str
+    agent: str
+    key: str
+    value: str
+    importance: int
+    state: str
+    created_at: str
+    trust: str
+    provenance: str
+
+
+class FactList(Output):
+    """Facts."""
+
+    facts: list[FactLine]
+
+
+def _line(fact: facts.Fact) -> FactLine:
+    return FactLine(
+        id=f"m{fact.id}",
+        agent=fact.agent,
+        key=fact.key,
+        value=fact.value,
+        importance=fact.importance,
+        state=fact.state,
+        created_at=fact.created_at,
+        trust=fact.trust,
+        provenance=fact.provenance,
+    )
+
+
+class ListInput(Input):
+    """Arguments of memory.list."""
+
+    agent: Annotated[
+        str | None, Field(max_length=64, description="one notebook"), fields.Words(64, plain=True)
+    ] = None
+    archived: fields.Flag = Field(False, description="evicted facts too")
+
+
+def _render_list(out: FactList) -> str:
+    return (
+        "\n".join(
+            f"{f.id:>6} {'*' * f.importance:<5} {f.agent}/{f.key}"
+            f"{' [archived]' if f.state == 'archived' else ''}: {one_line(f.value, 100)}"
+            for f in out.facts
+        )
+        or "Nothing is remembered for this project yet."
+    )
+
+
+@operation(
+    "memory.list",
+    permission=Permission.MEMORY_MANAGE,
+    effects=Effects.READS,
+    render=_render_list,
+    audience=Standing.PERSON,
+    command=("memory", "list"),
+)
+def list_facts(context: Context, given: ListInput) -> FactList:
+    """List the facts of this project."""
+    states = ("active", "archived") if given.archived else ("active",)
+    found = facts.every(context.connection, project=context.here.id, agent=given.agent, states=states)
+    return FactList(facts=[_line(f) for f in found])
+
+
+class ShowInput(Input):
+    """Arguments of memory.show."""
+
+    key: fields.Key
+    agent: Agent = SHARED_NAMESPACE
+
+
+def _render_history(out: FactList) -> str:
+    return "\n\n".join(
+        f"{f.id} {'*' * f.importance} {f.agent}/{f.key} [{f.state}] {f.created_at[:19].replace('T', ' ')} "
+        f"trust {f.trust}, provenance {f.provenance}\n{f.value}"
+        for f in out.facts
+    )
+
+
+@operation(
+    "memory.show",
+    permission=Permission.MEMORY_MANAGE,
+    effects=Effects.READS,
+    render=_render_history,
+    audience=Standing.PERSON,
+    command=("memory", "show"),
+)
+def show_fact(context: Context, given: ShowInput) -> FactList:
+    """Show a fact whole, with its history, newest first."""
+    found = facts.history(context.connection, project=context.here.id, agent=given.agent, key=given.key)
+    if not found:
+        raise NotFound("no_such_fact", "There is no fact under that key.", "List keys with `zc memory list`.")
+    return FactList(facts=[_line(f) for f in reversed(found)])
+
+
+class EditInput(Input):
+    """Arguments of memory.edit."""
+
+    key: fields.Key
+    value: fields.Value = Field(description="the new text")
+    importance: Annotated[
+        int | None, Field(ge=1, le=5, description="1 to 5; unchanged by default"), fields.Plain()
+    ] = None
+    agent: Agent = SHARED_NAMESPACE
+
+
+class EditOutput(Output):
+    """The fact as it is now."""
+
+    id: str
+    key: str
+    importance: int
+    redacted: list[Redaction] = []
+
+
+@operation(
+    "memory.edit",
+    permission=Permission.MEMORY_MANAGE,
+    effects=Effects.WRITES,
+    audience=Standing.PERSON,
+    render=lambda out: (
+        f"{out.key} is {out.id} now. Take it back with `zc memory undo {out.key}`."
+        + redaction_note(out.redacted)
+    ),
+    command=("memory", "edit"),
+)
+def edit_fact(context: Context, given: EditInput) -> EditOutput:
+    """Give a fact a new text; the old one stays in its history."""
+    rows = facts.history(context.connection, project=context.here.id, agent=given.agent, key=given.key)
+    current = next((f for f in reversed(rows) if f.state in ("active", "archived")), None)
+    if current is None:
+        raise NotFound("no_such_fact", "There is no fact under that key.", "List keys with `zc memory list`.")
+    importance = given.importance or current.importance
+    stored = _store(context, given.agent, given.key, given.value, importance)
+    return EditOutput(
+        id=f"m{stored.fact}", key=given.key, importance=importance, redacted=list(context.redactions)
+    )
+
+
+def _store(
+    context: Context,
+    agent: str,
+    key: str,
+    value: str,
+    importance: int,
+    *,
+    origin: facts.Origin | None = None,
+    moment: str | None = None,
+) -> facts.Remembered:
+    done = facts.remember(
+        context.connection,
+        project=context.here.id,
+        agent=agent,
+        key=key,
+        value=value,
+        importance=importance,
+        supersedes=None,
+        origin=origin or origin_of(context.principal),
+        capacity=capacity_of(context),
+        moment=moment or timestamp(context.moment),
+    )
+    if not done.unchanged:
+        archive.unindex(context.connection, context.text, archive.FACT, done.gone)
+        index_fact(context, done.fact, agent, key, value)
+    return done
+
+
+class UndoOutput(Output):
+    """What counts now."""
+
+    key: str
+    taken_back: str
+    now: str | None = None
+    back: list[str] = []
+
+
+@operation(
+    "memory.undo",
+    permission=Permission.MEMORY_MANAGE,
+    effects=Effects.DESTROYS,
+    audience=Standing.PERSON,
+    render=lambda out: (
+        f"Took back {out.taken_back} of {out.key}. "
+        + (f"{out.now} counts again." if out.now else "Nothing stands under it now.")
+        + (f" Superseded before, now back: {', '.join(out.back)}." if out.back else "")
+    ),
+    command=("memory", "undo"),
+)
+def undo_fact(context: Context, given: ShowInput) -> UndoOutput:
+    """Take the newest value of a fact back; the one before counts again. What was forgotten is gone for good."""
+    project = context.here.id
+    done = facts.undo(
+        context.connection, project=project, agent=given.agent, key=given.key, capacity=capacity_of(context)
+    )
+    archive.unindex(context.connection, context.text, archive.FACT, [done.taken.id])
+    context.text.scrub(context.connection)
+    context.writing.scrub_after_commit()
+    for fact in done.back:
+        index_fact(context, fact.id, fact.agent, fact.key, fact.value)
+    return UndoOutput(
+        key=given.key,
+        taken_back=f"m{done.taken.id}",
+        now=f"m{done.now.id}" if done.now else None,
+        back=[f.key for f in done.back if f.key != given.key],
+    )
+
+
+class ExportInput(Input):
+    """Arguments of memory.export."""
+
+    history: fields.Flag = Field(False, description="replaced and superseded values too")
+
+
+class ExportedFact(Output):
+    """A fact as export writes it and import reads it."""
+
+    agent: str
+    key: str
+    value: str
+    importance: int
+    state: str
+    created_at: str
+    trust: str
+    provenance: str
+
+
+class Export(Output):
+    """A project's memory as JSON."""
+
+    format: Literal["securecontext-memory/1"]
+    project: str
+    facts: list[ExportedFact]
+
+
+@operation(
+    "memory.export",
+    permission=Permission.MEMORY_MANAGE,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    render=lambda out: out.model_dump_json(indent=2),
+    command=("memory", "export"),
+)
+def export_facts(context: Context, given: ExportInput) -> Export:
+    """Print the facts of this project as JSON."""
+    states = ("active", "archived", "replaced", "superseded") if given.history else ("active", "archived")
+    found = facts.every(context.connection, project=context.here.id, agent=None, states=states)
+    return Export(
+        format="securecontext-memory/1",
+        project=context.here.name,
+        facts=[
+            ExportedFact(
+                agent=f.agent,
+                key=f.key,
+                value=f.value,
+                importance=f.importance,
+                state=f.state,
+                created_at=f.created_at,
+                trust=f.trust,
+                provenance=f.provenance,
+            )
+            for f in found
+        ],
+    )
+
+
+class ImportedFact(Input):
+    """A fact to import, as an export has it."""
+
+    key: fields.Key
+    value: fields.Value
+    importance: fields.Importance = 3
+    agent: Agent = SHARED_NAMESPACE
+    state: Annotated[Literal["active", "archived"], fields.Plain()] = "active"
+    created_at: Annotated[str | None, Field(max_length=40), fields.Words(40, plain=True)] = None
+    trust: Annotated[Literal["agent", "person", "system", "imported", "external"], fields.Plain()] = (
+        "imported"
+    )
+    provenance: Annotated[Literal["EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN"], fields.Plain()] = (
+        "UNKNOWN"
+    )
+
+
+class ImportInput(Input):
+    """Arguments of memory.import; longer lists come in parts of up to 500."""
+
+    facts: Annotated[list[ImportedFact], Field(max_length=500)]
+
+
+class ImportOutput(Output):
+    """What was imported."""
+
+    imported: int
+    unchanged: int
+    redacted: int
+
+
+@operation(
+    "memory.import",
+    permission=Permission.MEMORY_MANAGE,
+    effects=Effects.WRITES,
+    audience=Standing.PERSON,
+    render=lambda out: (
+        f"Imported {out.imported} facts; {out.unchanged} stood there already; {out.redacted} secrets redacted."
+    ),
+    command=("memory", "import"),
+)
+def import_facts(context: Context, given: ImportInput) -> ImportOutput:
+    """Read facts from an export; all of them, or none where one is refused.
+
+    A file says of itself whatever its writer likes, so its facts are labelled as imported, or as external where it
+    says that; an archived one takes no other's place.
+    """
+    imported = unchanged = redacted = 0
+    for fact in given.facts:
+        key, value, found = _clean(fact)
+        redacted += found
+        done = _import(context, fact, clean_agent_id(fact.agent), key, value)
+        imported += done
+        unchanged += not done
+    return ImportOutput(imported=imported, unchanged=unchanged, redacted=redacted)
+
+
+def _import(context: Context, fact: ImportedFact, agent: str, key: str, value: str) -> bool:
+    """Store one fact; say whether that changed anything."""
+    if fact.state == "archived":
+        rows = facts.history(context.connection, project=context.here.id, agent=agent, key=key)
+        if any(row.state in ("active", "archived") for row in rows):
+            return False
+    origin = replace(
+        origin_of(context.principal),
+        trust="external" if fact.trust == "external" else "imported",
+        provenance=fact.provenance,
+    )
+    moment = fact.created_at and _stored_time(fact.created_at)
+    done = _store(context, agent, key, value, fact.importance, origin=origin, moment=moment)
+    if fact.state == "archived":
+        facts.archive(context.connection, done.fact)
+    return not done.unchanged
+
+
+def _stored_time(text: str) -> str:
+    try:
+        return timestamp(parse_timestamp(text))
+    except ValueError:
+        raise InvalidInput(
+            "bad_time",
+            "The created_at of a fact is not a time as an export writes it.",
+            "Leave it out, or write it as 2026-11-22T01:02:03.000004Z.",
+            field="created_at",
+        ) from None
+
+
+def _clean(fact: ImportedFact) -> tuple[str, str, int]:
+    key, value = (
+        fields.cleaned(fact.key, "key", fields.KEY),
+        fields.cleaned(fact.value, "value", fields.VALUE),
+    )
+    return key.text, value.text, len(key.findings) + len(value.findings)

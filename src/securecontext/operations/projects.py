@@ -1,0 +1,350 @@
+"""Projects for people: list, move, merge, delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from securecontext.boundaries.policy import Permission, Standing
+from securecontext.knowledge import archive
+from securecontext.memory import facts, sessions
+from securecontext.operations.importing import KEY_ROOM, SOURCE_ROOM, names
+from securecontext.operations.memory import capacity_in
+from securecontext.pipeline import fields
+from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.world import World
+from securecontext.projects import register
+from securecontext.storage.port import Store, Transaction
+from securecontext.types.errors import Conflict, InvalidInput
+from securecontext.types.ids import timestamp
+from securecontext.types.places import Place
+from securecontext.validators.input import one_line
+
+LINE = 5_000
+"""Characters of a line of the list: a path has up to 4,096."""
+
+Reference = Annotated[str, Field(min_length=1, max_length=200), fields.Words(200, plain=True)]
+
+
+class ProjectLine(Output):
+    """One project."""
+
+    id: str
+    name: str
+    state: str
+    last_used: str
+    paths: list[str]
+
+
+class ProjectList(Output):
+    """The projects of this machine."""
+
+    projects: list[ProjectLine]
+
+
+class ListInput(Input):
+    """Arguments of project.list."""
+
+    all: fields.Flag = Field(False, description="merged and deleted ones too")
+
+
+def _line(entry: register.Entry) -> ProjectLine:
+    return ProjectLine(
+        id=entry.id,
+        name=entry.name,
+        state=entry.state,
+        last_used=entry.last_used_at[:16].replace("T", " "),
+        paths=list(entry.paths),
+    )
+
+
+def _render_list(out: ProjectList) -> str:
+    return (
+        "\n".join(
+            one_line(f"{p.id}  {p.last_used}  {p.state:<7}  {p.name}  {', '.join(p.paths)}", LINE)
+            for p in out.projects
+        )
+        or "No projects yet."
+    )
+
+
+@operation(
+    "project.list",
+    permission=Permission.PROJECT_MANAGE,
+    effects=Effects.READS,
+    render=_render_list,
+    audience=Standing.PERSON,
+    needs_project=False,
+    on_machine=True,
+    command=("project", "list"),
+)
+def list_projects(context: Context, given: ListInput) -> ProjectList:
+    """List projects with their folders, last used first."""
+    states = ("active", "merged", "deleted") if given.all else ("active",)
+    return ProjectList(projects=[_line(e) for e in register.every(context.connection, states)])
+
+
+class MoveInput(Input):
+    """Arguments of project.move."""
+
+    project: Reference = Field(description="id or name")
+    folder: fields.Path = Field(description="where it lives now")
+
+
+class MoveOutput(Output):
+    """Where the project lives."""
+
+    id: str
+    name: str
+    folder: str
+
+
+def _locate(world: World, asker: Asker, given: MoveInput) -> Place:
+    return world.locate(given.folder)
+
+
+@operation(
+    "project.move",
+    permission=Permission.PROJECT_MANAGE,
+    effects=Effects.WRITES,
+    audience=Standing.PERSON,
+    render=lambda out: f"{out.name} ({out.id}) lives at {out.folder} now.",
+    needs_project=False,
+    on_machine=True,
+    prepare=_locate,
+    after=lambda world, out: world.forget_project(out.id),
+    command=("project", "move"),
+)
+def move_project(context: Context, given: MoveInput) -> MoveOutput:
+    """Tell where a project's folder has moved to; its memory stays."""
+    entry = register.get(context.connection, given.project)
+    place: Place = context.prepared
+    register.move(context.connection, entry.id, place, timestamp(context.moment))
+    return MoveOutput(id=entry.id, name=place.name, folder=str(place.top))
+
+
+class MergeInput(Input):
+    """Arguments of project.merge."""
+
+    source: Reference = Field(description="project that ends: id or name")
+    target: Reference = Field(description="project that goes on: id or name")
+
+
+class MergeOutput(Output):
+    """What went over."""
+
+    source_id: str
+    source: str
+    target: str
+    facts: int
+    renamed: int
+    documents: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    source: register.Entry
+    target: register.Entry
+    facts: int
+    renamed: int
+    documents: int
+    events: int
+
+
+def _merge(world: World, asker: Asker, given: MergeInput) -> _Merged:
+    """Copy everything into the target's store; the registers are changed afterwards, so a crash repeats the copy."""
+    with world.machine.read() as connection:
+        source, target = (register.get(connection, r) for r in (given.source, given.target))
+    if source.id == target.id:
+        raise InvalidInput("same_project", "A project cannot be merged into itself.", "Name two projects.")
+    if "active" not in (source.state, target.state) or source.state != target.state:
+        raise Conflict("project_not_active", "Both projects must be active.", "See `zc project list --all`.")
+    with world.store(source.id).read() as connection:
+        held = facts.every(connection, project=source.id, agent=None, states=("active", "archived"))
+        documents = archive.every(connection, source.id)
+        events = sessions.every(connection, source.id)
+    return _copy(world.store(target.id), source, target, held, documents, events)
+
+
+def _copy(
+    store: Store,
+    source: register.Entry,
+    target: register.Entry,
+    held: list[facts.Fact],
+    documents: list[archive.Document],
+    events: list[sessions.Event],
+) -> _Merged:
+    def job(transaction: Transaction) -> _Merged:
+        connection = transaction.connection
+        renamed = 0
+        for fact in held:
+            key = _free_key(connection, target.id, fact, source.name[:16])
+            if key is None:
+                continue
+            renamed += key != fact.key
+            done = facts.remember(
+                connection,
+                project=target.id,
+                agent=fact.agent,
+                key=key,
+                value=fact.value,
+                importance=fact.importance,
+                supersedes=None,
+                capacity=capacity_in(connection, target.id),
+                moment=fact.created_at,
+                origin=facts.Origin(fact.created_by, f"merged:{source.id}", fact.trust, fact.provenance),
+            )
+            if fact.state == "archived":
+                facts.archive(connection, done.fact)
+            if not done.unchanged:
+                archive.unindex(connection, store.text, archive.FACT, done.gone)
+                archive.index(
+                    connection,
+                    store.text,
+                    project=target.id,
+                    parent_kind=archive.FACT,
+                    parent=done.fact,
+                    title=key,
+                    content=fact.value,
+                    session=f"merged:{source.id}",
+                    moment=fact.created_at,
+                )
+        for document in documents:
+            free = _free_source(connection, target.id, document, source.name[:16])
+            if free is None:
+                continue
+            archive.put(
+                connection,
+                store.text,
+                target.id,
+                archive.Draft(
+                    document.kind,
+                    free,
+                    document.content,
+                    document.created_by,
+                    document.session,
+                    document.trust,
+                    document.provenance,
+                ),
+                document.created_at,
+            )
+        sessions.copy_rows(connection, target.id, events)
+        return _Merged(source, target, len(held), renamed, len(documents), len(events))
+
+    return store.write(job)
+
+
+def _free_key(connection: Connection, project: str, fact: facts.Fact, mark: str) -> str | None:
+    """Return the key for a fact among those of another project: where both have one, neither may hide the other.
+
+    None where the very same fact counts there already.
+    """
+    for key in names(fact.key, fact.value, mark, KEY_ROOM):
+        there = facts.history(connection, project=project, agent=fact.agent, key=key)
+        current = [row for row in there if row.state in ("active", "archived")]
+        if not current:
+            return key
+        if any(row.value == fact.value for row in current):
+            break
+    return None
+
+
+def _free_source(connection: Connection, project: str, document: archive.Document, mark: str) -> str | None:
+    """Return the source for a document among those of another project; None where it stands there already."""
+    for source in names(document.source, document.content, mark, SOURCE_ROOM):
+        there = archive.named(connection, project, document.kind, source)
+        if there is None:
+            return source
+        if there.content == document.content:
+            break
+    return None
+
+
+@operation(
+    "project.merge",
+    permission=Permission.PROJECT_MANAGE,
+    effects=Effects.WRITES,
+    audience=Standing.PERSON,
+    render=lambda out: (
+        f"Merged {out.source} into {out.target}: {out.facts} facts ({out.renamed} under a new key), "
+        f"{out.documents} documents, {out.events} events. The ledger of {out.source} stays as it is."
+    ),
+    needs_project=False,
+    on_machine=True,
+    prepare=_merge,
+    after=lambda world, out: world.forget_project(out.source_id, ended=True),
+    command=("project", "merge"),
+)
+def merge_projects(context: Context, given: MergeInput) -> MergeOutput:
+    """Bring all that one project holds into another; its folders lead there from now on."""
+    done: _Merged = context.prepared
+    register.merge(context.connection, done.source.id, done.target.id)
+    return MergeOutput(
+        source_id=done.source.id,
+        source=done.source.name,
+        target=done.target.name,
+        facts=done.facts,
+        renamed=done.renamed,
+        documents=done.documents,
+        events=done.events,
+    )
+
+
+class DeleteInput(Input):
+    """Arguments of project.delete."""
+
+    project: Reference = Field(description="id or name")
+    confirm: Annotated[bool, Field(description="must be true: nothing brings it back"), fields.Plain()] = (
+        False
+    )
+
+
+class DeleteOutput(Output):
+    """What went."""
+
+    id: str
+    name: str
+    file: str
+
+
+def _unlink(world: World, out: DeleteOutput) -> None:
+    """Remove the files once the machine's ledger has the deletion for good."""
+    world.forget_project(out.id, ended=True)
+    file = world.project_path(out.id)
+    for suffix in ("-wal", "-shm", ""):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+@operation(
+    "project.delete",
+    permission=Permission.PROJECT_MANAGE,
+    effects=Effects.DESTROYS,
+    audience=Standing.PERSON,
+    render=lambda out: (
+        f"Deleted {out.name} ({out.id}): memory, archive and ledger. The machine's ledger has the deletion."
+    ),
+    needs_project=False,
+    on_machine=True,
+    after=_unlink,
+    command=("project", "delete"),
+)
+def delete_project(context: Context, given: DeleteInput) -> DeleteOutput:
+    """Delete a project with its memory, archive and ledger."""
+    entry = register.get(context.connection, given.project)
+    if not given.confirm:
+        raise InvalidInput(
+            "not_confirmed",
+            f"This deletes all that is stored for {entry.name}.",
+            "Say so with --yes (confirm: true).",
+            project=entry.id,
+        )
+    if entry.state == "deleted":
+        raise Conflict(
+            "project_not_active", "That project is deleted already.", "See `zc project list --all`."
+        )
+    register.remove(context.connection, entry.id)
+    return DeleteOutput(id=entry.id, name=entry.name, file=context.world.project_path(entry.id).name)

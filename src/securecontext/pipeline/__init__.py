@@ -1,0 +1,1 @@
+"""The corridor: the one straight path from a door to an effect."""

@@ -1,0 +1,88 @@
+"""From an authenticated peer and its claims to a caller: the principal of its calls, and its project."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from securecontext.boundaries.policy import Principal, Standing
+from securecontext.pipeline.corridor import Answer, Call, Corridor
+from securecontext.pipeline.world import Project, World
+from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.ids import new_id, now
+from securecontext.validators.input import clean_agent_id
+
+_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+
+@dataclass(slots=True)
+class Caller:
+    """One connection's identity.
+
+    Attributes:
+        principal: who calls.
+        project: the project of its folder; None where it has none.
+        trouble: why it has none although it named a folder; told at every call that needs one.
+        look_again: finds the project, or raises why not. Asked at each call, and cheap, because answers are kept:
+            what was in the way may be gone, and nothing may be stored in a project that was merged or deleted
+            since the connection began.
+    """
+
+    principal: Principal
+    project: Project | None
+    trouble: ZcError | None = None
+    look_again: Callable[[], Project] | None = None
+
+    def call(self, corridor: Corridor, operation: str, arguments: dict[str, object], key: str = "") -> Answer:
+        """Walk one call through the corridor."""
+        self._find()
+        key = key.encode("utf-8", "replace").decode()
+        call = Call(new_id("call", 12), operation, arguments, self.principal, now(), self.project, key)
+        answer = corridor.walk(call)
+        if self.trouble is not None and answer.error is not None and answer.error.code == "no_project":
+            return Answer({"error": self.trouble.as_dict()}, str(self.trouble), self.trouble)
+        return answer
+
+    def _find(self) -> None:
+        if self.look_again is None:
+            return
+        try:
+            self.project, self.trouble = self.look_again(), None
+        except ZcError as error:
+            if self.project is None:  # where a session's folder goes, its project stays
+                self.trouble = error
+
+
+def introduce(
+    world: World, standing: Standing, door: str, peer: int | str, headers: dict[str, str]
+) -> Caller:
+    """Return the caller behind a connection.
+
+    Args:
+        world: finds the project.
+        standing: what the door stands for.
+        door: its name, for the ledger.
+        peer: its user id, as the kernel knows it, or the name of the token that it showed.
+        headers: what the client says of itself: ``session``, ``agent``, ``project-path``, ``scope``.
+
+    Raises:
+        InvalidInput: it claims an agent name or a session that no name can be.
+    """
+    session = headers.get("session") or new_id(door, 12).replace("_", "-")
+    if not _SESSION.fullmatch(session):
+        raise InvalidInput("bad_session", "The session's name is not valid.", "Leave it out.")
+    agent = headers.get("agent", "")
+    name = peer if isinstance(peer, str) else f"uid:{peer}"
+    principal = Principal(name, standing, door, session, clean_agent_id(agent) if agent else "")
+    path = headers.get("project-path", "")
+    if not path:
+        return Caller(principal, None)
+
+    def find() -> Project:
+        return world.find_project(path, headers.get("scope", ""))
+
+    try:
+        return Caller(principal, find(), look_again=find)
+    except ZcError as error:
+        return Caller(principal, None, error, find)

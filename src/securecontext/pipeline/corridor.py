@@ -1,0 +1,311 @@
+"""The corridor: every call of every door walks these seven steps, in this order, on this one page.
+
+1 which operation · 2 who asks · 3 parse the input · 4 may they · 5 within limits · 6 do it · 7 write it into the
+ledger, in the transaction of its effect.
+
+The door has authenticated the caller (2) before it builds a `Call`; rendering comes after. A refusal rolls back its
+savepoint and is an entry of its own. An effect and its entry commit together or not at all; a read has its entry
+committed before its answer is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from securecontext.boundaries.limits import Gate
+from securecontext.boundaries.policy import Policy, Principal
+from securecontext.contracts import ensure
+from securecontext.pipeline import replay
+from securecontext.pipeline.intake import Intake, parse, redact_output
+from securecontext.pipeline.operation import CATALOGUE, Asker, Context, Operation, Output
+from securecontext.pipeline.world import Project, World
+from securecontext.storage.port import Store, Transaction
+from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, ZcError
+from securecontext.types.ledger import EntryDraft
+
+log = logging.getLogger("securecontext.corridor")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call as a door hands it over.
+
+    Attributes:
+        id: the call's own id, for ledger and log.
+        operation: name of the operation.
+        arguments: JSON object as it came.
+        principal: the authenticated caller.
+        moment: when it came in.
+        project: its project; None for calls without one.
+        idempotency_key: a retry with the same key is answered, not done again.
+    """
+
+    id: str
+    operation: str
+    arguments: Mapping[str, Any]
+    principal: Principal
+    moment: datetime
+    project: Project | None = None
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a door renders.
+
+    Attributes:
+        structured: JSON object of the output, or of the error.
+        text: the same for reading.
+        error: the refusal; None where the call was done.
+    """
+
+    structured: dict[str, Any]
+    text: str
+    error: ZcError | None = None
+
+
+class Corridor:
+    """Walks calls through the seven steps.
+
+    Args:
+        world: projects and stores.
+        policy: step 4.
+        gate: step 5.
+    """
+
+    def __init__(self, world: World, policy: Policy, gate: Gate) -> None:
+        self._world = world
+        self._policy = policy
+        self._gate = gate
+
+    @ensure(
+        lambda result: result.error is not None or bool(result.text), "a call that was done has an answer"
+    )
+    def walk(self, call: Call) -> Answer:
+        """Return the answer to a call; a refusal is an answer too, nothing is raised."""
+        operation: Operation[Any, Any] | None = None
+        try:
+            operation = self._which(call)  # 1
+            self._has_project(operation, call)
+            intake = parse(operation, call.arguments)  # 3
+            self._policy.check(call.principal, operation.permission)  # 4
+            with self._within_limits(call):  # 5
+                return self._do(operation, call, intake)  # 6 and 7
+        except _Recorded as recorded:
+            return _refusal(recorded.error)
+        except ZcError as error:
+            self._record_refusal(call, operation, error)
+            return _refusal(error)
+        except Exception as error:  # noqa: BLE001 - the last line: a defect is told, logged, and stops nobody else
+            broken = self._defect(call, error)
+            self._record_refusal(call, operation, broken)
+            return _refusal(broken)
+
+    # 1, 5
+
+    def _which(self, call: Call) -> Operation[Any, Any]:
+        found = CATALOGUE.get(call.operation)
+        if found is None:
+            raise NotFound(
+                "unknown_operation",
+                "There is no operation of that name.",
+                "List them with tools/list, or `zc --help`.",
+            )
+        return found
+
+    def _has_project(self, operation: Operation[Any, Any], call: Call) -> None:
+        if operation.needs_project and call.project is None:
+            raise InvalidInput(
+                "no_project", "This call names no project.", "Call from a project's folder, or name one."
+            )
+
+    def _within_limits(self, call: Call) -> AbstractContextManager[None]:
+        return self._gate.entered(f"{call.principal.name}/{call.principal.session}")
+
+    # 6 and 7
+
+    def _do(self, operation: Operation[Any, Any], call: Call, intake: Intake) -> Answer:
+        prepared = None
+        if operation.prepare is not None:
+            asker = Asker(call.principal, call.project, call.moment)
+            prepared = operation.prepare(self._world, asker, intake.given)
+        store = self._store(operation, call)
+        work = self._write if operation.writes else self._read
+        return work(operation, call, intake, store, prepared)
+
+    def _read(
+        self, operation: Operation[Any, Any], call: Call, intake: Intake, store: Store, prepared: Any
+    ) -> Answer:
+        with store.read() as connection:
+            context = self._context(call, intake, store, prepared, connection=connection)
+            output = operation.function(context, intake.given)
+        answer = _rendered(operation, output)
+        if operation.recorded:
+            store.write(lambda transaction: transaction.record(_draft(call, operation, intake, "ok")))
+        return answer
+
+    def _write(
+        self, operation: Operation[Any, Any], call: Call, intake: Intake, store: Store, prepared: Any
+    ) -> Answer:
+        request = _digest(call, operation)
+
+        outputs: list[Output] = []
+
+        def job(transaction: Transaction) -> Answer | ZcError:
+            outputs.clear()
+            try:
+                before = replay.find(transaction.connection, call, request)
+                if before is not None:
+                    return Answer(**before)
+                with transaction.savepoint():
+                    context = self._context(call, intake, store, prepared, transaction=transaction)
+                    output = operation.function(context, intake.given)
+                    answer = _rendered(operation, output)
+            except ZcError as error:
+                transaction.record(_draft(call, operation, intake, error.code, kind="refusal"))
+                return error
+            if operation.recorded:
+                transaction.record(_draft(call, operation, intake, "ok"))
+            replay.keep(
+                transaction.connection, call, request, {"structured": answer.structured, "text": answer.text}
+            )
+            outputs.append(output)
+            return answer
+
+        done = store.write(job)
+        if isinstance(done, ZcError):
+            raise _Recorded(done)
+        if operation.after is not None and outputs:
+            operation.after(self._world, outputs[0])
+        return done
+
+    def _store(self, operation: Operation[Any, Any], call: Call) -> Store:
+        if operation.on_machine or call.project is None:
+            return self._world.machine
+        return self._world.store(call.project.id)
+
+    def _context(
+        self,
+        call: Call,
+        intake: Intake,
+        store: Store,
+        prepared: Any,
+        *,
+        connection: Any = None,
+        transaction: Transaction | None = None,
+    ) -> Context:
+        return Context(
+            world=self._world,
+            principal=call.principal,
+            project=call.project,
+            connection=transaction.connection if transaction is not None else connection,
+            transaction=transaction,
+            text=store.text,
+            moment=call.moment,
+            redactions=intake.redactions,
+            prepared=prepared,
+        )
+
+    # Refusals before the transaction, and defects
+
+    def _record_refusal(self, call: Call, operation: Operation[Any, Any] | None, error: ZcError) -> None:
+        """Enter a refusal that happened outside a transaction.
+
+        Where the project's store cannot take it, the machine's ledger does; where that fails too, the log has it.
+        """
+        kind = "failure" if isinstance(error, ContractBroken) else "refusal"
+        draft = EntryDraft(
+            principal=call.principal.name,
+            session=call.principal.session,
+            claimed_agent=call.principal.claimed_agent,
+            kind=kind,  # type: ignore[arg-type]  # both are kinds
+            body={
+                "call": call.id,
+                "door": call.principal.door,
+                "operation": operation.name if operation else "unknown",
+                "outcome": error.code,
+                "arguments": {},
+            },
+            secrets={}
+            if operation
+            else {"operation": call.operation[:200].encode("utf-8", "replace").decode()},
+        )
+        on_machine = call.project is None or (operation is not None and operation.on_machine)
+        project = None if on_machine else call.project
+        try:
+            try:
+                store = self._world.machine if project is None else self._world.store(project.id)
+                store.write(lambda transaction: transaction.record(draft))
+            except ZcError:
+                if project is None:
+                    raise
+                self._world.machine.write(lambda transaction: transaction.record(draft))
+        except ZcError as failure:
+            log.error("refusal of call %s could not be entered: %s", call.id, failure.code)
+        except Exception:
+            # Nothing is raised at a door: its caller is owed the first error, and the log has this one.
+            log.exception("refusal of call %s could not be entered", call.id)
+
+    def _defect(self, call: Call, error: BaseException) -> ZcError:
+        log.exception("call %s of %s failed", call.id, call.operation, exc_info=error)
+        return ContractBroken(
+            "internal_error",
+            "The service failed at this call; nothing was changed.",
+            f"Report it with the lines of {call.id} in `zc service logs`.",
+        )
+
+
+class _Recorded(Exception):
+    """A refusal whose entry is committed already."""
+
+    def __init__(self, error: ZcError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def _rendered(operation: Operation[Any, Any], output: Output) -> Answer:
+    seen: dict[str, str] = {}
+    plain = output.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    structured = redact_output(plain, seen)
+    return Answer(structured=structured, text=str(redact_output(operation.render(output), seen)) or "Done.")
+
+
+def _refusal(error: ZcError) -> Answer:
+    return Answer(structured={"error": error.as_dict()}, text=str(error), error=error)
+
+
+def _digest(call: Call, operation: Operation[Any, Any]) -> str:
+    """Return what a retry must have in common; the key, which is not stored, keeps arguments from being guessed."""
+    if not call.idempotency_key:
+        return ""
+    plain = json.dumps([call.idempotency_key, operation.name, dict(call.arguments)], sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _draft(
+    call: Call, operation: Operation[Any, Any], intake: Intake, outcome: str, kind: Any = None
+) -> EntryDraft:
+    body: dict[str, Any] = {
+        "call": call.id,
+        "door": call.principal.door,
+        "operation": operation.name,
+        "arguments": intake.plain,
+        "outcome": outcome,
+    }
+    if intake.redactions:
+        body["redacted"] = [r.model_dump() for r in intake.redactions]
+    return EntryDraft(
+        principal=call.principal.name,
+        session=call.principal.session,
+        claimed_agent=call.principal.claimed_agent,
+        kind=kind or operation.kind,
+        body=body,
+        secrets=intake.digested,
+    )

@@ -1,0 +1,80 @@
+"""Kinds of input fields: how a text is cleaned, and what the ledger may know of it.
+
+A field that says nothing is told to the ledger as a salted digest: an argument is private by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from securecontext.boundaries import limits
+from securecontext.validators.input import AGENT_ID_LIMIT, clean_text
+from securecontext.validators.secrets import Redacted, redact
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Free text: cleaned, and secrets in it are redacted before anything else sees it.
+
+    Attributes:
+        limit: characters; a longer text is refused, never cut.
+        multiline: whether line ends may stay.
+        plain: whether the ledger's body carries it as it is; otherwise as a salted digest.
+        strip: whether white space at its ends is meaningless, as in a name.
+    """
+
+    limit: int
+    multiline: bool = False
+    plain: bool = False
+    strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Numbers, flags, ids and names from a closed set, which the ledger carries as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """A path. The service runs in a folder of its own, so the command line makes it absolute."""
+
+
+def cleaned(text: str, name: str, words: Words) -> Redacted:
+    """Return a text as it may be stored, with what was redacted in it.
+
+    Raises:
+        InvalidInput: it is too long, or holds characters that no stored text may hold.
+    """
+    clean = clean_text(text, field=name, limit=words.limit, multiline=words.multiline)
+    return redact(clean.strip() if words.strip else clean)
+
+
+KEY = Words(limits.KEY_CHARACTERS, plain=True, strip=True)
+VALUE = Words(limits.VALUE_CHARACTERS, multiline=True)
+
+Key = Annotated[str, Field(max_length=limits.KEY_CHARACTERS), KEY]
+Value = Annotated[str, Field(max_length=limits.VALUE_CHARACTERS), VALUE]
+Summary = Annotated[
+    str, Field(max_length=limits.SUMMARY_CHARACTERS), Words(limits.SUMMARY_CHARACTERS, multiline=True)
+]
+Source = Annotated[
+    str, Field(max_length=limits.SOURCE_CHARACTERS), Words(limits.SOURCE_CHARACTERS, plain=True, strip=True)
+]
+Content = Annotated[
+    str, Field(max_length=limits.CONTENT_CHARACTERS), Words(limits.CONTENT_CHARACTERS, multiline=True)
+]
+Queries = Annotated[
+    list[str], Field(min_length=1, max_length=limits.QUERIES), Words(limits.QUERY_CHARACTERS, multiline=True)
+]
+Importance = Annotated[int, Field(ge=1, le=5), Plain()]
+Flag = Annotated[bool, Plain()]
+Number = Annotated[int, Plain()]
+Name = Annotated[str, Field(max_length=200), Words(200, plain=True)]
+Agent = Annotated[str, Field(max_length=AGENT_ID_LIMIT), Words(AGENT_ID_LIMIT, plain=True)]
+"""A notebook's name, before `clean_agent_id`."""
+Path = Annotated[str, Field(max_length=4096), FilePath()]
+"""A path is taken exactly as it is; whoever uses it checks it."""
+OptionalPath = Annotated[str | None, Field(max_length=4096), FilePath()]

@@ -1,0 +1,236 @@
+"""A verb of the product, declared once. Tool, route, command, OpenAPI and reference page derive from it.
+
+Usage::
+
+    @operation(
+        "zc_forget", permission=Permission.MEMORY_WRITE, effects=Effects.DESTROYS,
+        example={"key": "db"}, render=render_forgotten,
+    )
+    def forget(context: Context, given: ForgetInput) -> ForgetOutput:
+        '''Delete a fact, from working memory and from the archive.'''
+
+The docstring's first paragraph is the tool's description. What the ledger is told of each input field is
+declared with the field: see ``fields``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection
+
+from securecontext.boundaries.policy import Permission, Principal, Standing
+from securecontext.contracts import require
+from securecontext.types.ledger import EntryKind
+
+if TYPE_CHECKING:
+    from securecontext.pipeline.world import Project, World
+    from securecontext.storage.port import TextIndex, Transaction
+
+
+class Input(BaseModel):
+    """Base of input models: nothing is coerced, nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Redaction(BaseModel):
+    """A secret that was replaced before storing; the value itself is nowhere."""
+
+    field: str
+    type: str
+    fingerprint: str
+
+
+class Output(BaseModel):
+    """Base of output models."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Effects(StrEnum):
+    """What an operation does to the world, at most."""
+
+    READS = "reads"
+    WRITES = "writes"
+    DESTROYS = "destroys"
+
+
+GivenT = TypeVar("GivenT", bound=Input)
+OutputT = TypeVar("OutputT", bound=Output)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who a `prepare` step works for.
+
+    Attributes:
+        principal: who calls.
+        project: the project of the call, if it has one.
+        moment: when the call came in.
+    """
+
+    principal: Principal
+    project: Project | None
+    moment: datetime
+
+
+@dataclass(slots=True)
+class Context:
+    """What an operation's function works with.
+
+    Attributes:
+        world: projects and their stores, for operations that look beyond one.
+        principal: who calls.
+        project: the project of the call; None for an operation of the machine.
+        connection: the reader's connection, or the writer's inside the transaction.
+        transaction: the writer's transaction; None while reading.
+        text: the full-text index that goes with the connection.
+        moment: when the call came in.
+        redactions: secrets that were replaced in the input.
+        prepared: what the operation's `prepare` step returned.
+    """
+
+    world: World
+    principal: Principal
+    project: Project | None
+    connection: Connection
+    transaction: Transaction | None
+    text: TextIndex
+    moment: datetime
+    redactions: tuple[Redaction, ...] = ()
+    prepared: Any = None
+
+    @property
+    def here(self) -> Project:
+        """The project of the call; the corridor has made sure that there is one."""
+        assert self.project is not None  # noqa: S101 - for the type checker; the corridor refuses before
+        return self.project
+
+    @property
+    def writing(self) -> Transaction:
+        """The transaction of a writing operation."""
+        assert self.transaction is not None  # noqa: S101 - for the type checker; a contract of the corridor
+        return self.transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[GivenT, OutputT]):
+    """One verb. See the module's docstring; attributes are its decorator's arguments."""
+
+    name: str
+    function: Callable[[Context, GivenT], OutputT]
+    given: type[GivenT]
+    output: type[OutputT]
+    permission: Permission
+    effects: Effects
+    audience: Standing
+    render: Callable[[OutputT], str]
+    summary: str
+    description: str
+    needs_project: bool = True
+    on_machine: bool = False
+    prepare: Callable[[World, Asker, GivenT], Any] | None = None
+    after: Callable[[World, OutputT], None] | None = None
+    kind: EntryKind = "call"
+    always_load: bool = False
+    recorded: bool = True
+    command: tuple[str, ...] = ()
+    example: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def writes(self) -> bool:
+        """Say whether the function runs in the writer's transaction."""
+        return self.effects is not Effects.READS
+
+    @property
+    def route(self) -> str:
+        """The HTTP path below ``/api/v1``."""
+        return "/" + self.name.removeprefix("zc_").replace("_", "-").replace(".", "/")
+
+
+CATALOGUE: dict[str, Operation[Any, Any]] = {}
+"""Every declared operation by name. Filled by importing `securecontext.operations`."""
+
+
+def operation(
+    name: str,
+    *,
+    permission: Permission,
+    effects: Effects,
+    render: Callable[[Any], str],
+    audience: Standing = Standing.AGENT,
+    needs_project: bool = True,
+    on_machine: bool = False,
+    prepare: Callable[[World, Asker, Any], Any] | None = None,
+    after: Callable[[World, Any], None] | None = None,
+    kind: EntryKind = "call",
+    always_load: bool = False,
+    recorded: bool = True,
+    command: tuple[str, ...] = (),
+    example: dict[str, Any] | None = None,
+) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
+    """Declare the decorated function as an operation and enter it in the catalogue.
+
+    Args:
+        name: the one name at every door.
+        permission: what the caller must be allowed.
+        effects: what it may do at most; decides whether it runs on a reader or on the writer.
+        render: the text that an agent or a person reads.
+        audience: who is shown it: agents get tools, persons get commands and routes, hooks are for hooks.
+        needs_project: whether a call without a project is refused.
+        on_machine: whether it works on the machine's store instead of the project's.
+        prepare: what is done before, outside any transaction (files, other stores).
+        after: what is done once the effect is durable.
+        kind: the kind of its ledger entry.
+        always_load: whether a client should load the tool's schema from the start.
+        recorded: whether a call has a ledger entry of its own (polls have none).
+        command: words on the command line; by default derived from the name.
+        example: arguments of an example, for help and reference.
+    """
+
+    def enter(function: Callable[[Context, Any], Any]) -> Callable[[Context, Any], Any]:
+        hints = function.__annotations__
+        module = __import__(function.__module__, fromlist=["_"])
+        given, output = (_resolve(module, hints[part]) for part in ("given", "return"))
+        text = (function.__doc__ or "").strip()
+        declared: Operation[Any, Any] = Operation(
+            name=name,
+            function=function,
+            given=given,
+            output=output,
+            permission=permission,
+            effects=effects,
+            audience=audience,
+            render=render,
+            summary=text.split("\n", 1)[0],
+            description=" ".join(text.split("\n\n", 1)[0].split()),
+            needs_project=needs_project,
+            on_machine=on_machine,
+            prepare=prepare,
+            after=after,
+            kind=kind,
+            always_load=always_load,
+            recorded=recorded,
+            command=command or (name.removeprefix("zc_").replace("_", "-"),),
+            example=example or {},
+        )
+        _add(declared)
+        return function
+
+    return enter
+
+
+@require(lambda declared: declared.name not in CATALOGUE, "an operation is declared once")
+@require(lambda declared: bool(declared.summary), "an operation says what it does")
+def _add(declared: Operation[Any, Any]) -> None:
+    CATALOGUE[declared.name] = declared
+
+
+def _resolve(module: Any, hint: Any) -> Any:
+    return getattr(module, hint) if isinstance(hint, str) else hint

@@ -1,0 +1,92 @@
+"""What operations may reach beyond their own project: a narrow view of the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from securecontext.boundaries.audit import LedgerRow
+from securecontext.boundaries.verdict import Verdict
+from securecontext.storage.port import Store
+from securecontext.types.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project as a call sees it.
+
+    Attributes:
+        id: opaque.
+        name: for people.
+        folder: the caller's folder as the caller named it; empty where the project was not found by a folder.
+    """
+
+    id: str
+    name: str
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What the running service can say of itself."""
+
+    version: str
+    home: Path
+    pid: int
+    started_at: datetime
+    http_url: str
+    connections: int
+
+
+class World(Protocol):
+    """The composition root, as operations see it."""
+
+    @property
+    def machine(self) -> Store:
+        """The machine's store."""
+
+    @property
+    def facts(self) -> ServiceFacts:
+        """The running service."""
+
+    def store(self, project: str) -> Store:
+        """Return the store of a project, opening it if need be."""
+
+    def project_path(self, project: str) -> Path:
+        """Return the file of a project's store."""
+
+    def find_project(self, path: str, scope: str) -> Project:
+        """Return the project of a folder; a folder that is new gets one."""
+
+    def locate(self, path: str, scope: str = "") -> Place:
+        """Return what a folder is as a project, without registering it."""
+
+    def recent_projects(self, limit: int) -> Sequence[Project]:
+        """Return the projects used last, newest first."""
+
+    def forget_project(self, project: str, *, ended: bool = False) -> None:
+        """Close a project's store and forget what is cached about it; an ended one is not opened again."""
+
+    def verify(self, connection: Connection) -> Verdict:
+        """Verify the ledger that this connection sees."""
+
+    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first."""
+
+    def ledger_size(self, connection: Connection) -> tuple[int, int]:
+        """Return (entries, streams) of the ledger that this connection sees."""
+
+    def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
+        """Open a database file that is not ours to change, read-only."""
+
+    def set_aside(self) -> Sequence[tuple[Path, Path]]:
+        """Return the files that were set aside as broken: (name they had, where they are kept)."""
+
+    def recover(self, path: Path) -> Any:
+        """Let a fresh file be made in place of one that was set aside."""

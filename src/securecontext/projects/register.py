@@ -1,0 +1,219 @@
+"""The register of projects: opaque ids, and the aliases that lead to them. Lives in the machine's store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from securecontext.projects.identity import tree_at
+from securecontext.storage.tables import project_aliases, projects
+from securecontext.types.errors import Conflict, NotFound
+from securecontext.types.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered project."""
+
+    id: str
+    name: str
+    state: str
+    created_at: str
+    last_used_at: str
+    paths: tuple[str, ...] = ()
+
+
+_BY_ALIAS = select(project_aliases.c.project).where(project_aliases.c.alias == bindparam("wanted"))
+_COLUMNS = (
+    projects.c.project,
+    projects.c.name,
+    projects.c.state,
+    projects.c.created_at,
+    projects.c.last_used_at,
+)
+
+
+def find(connection: Connection, place: Place) -> str | None:
+    """Return the id of the project at this place, or None.
+
+    The tree decides before the path: two repositories that changed places took their memory with them.
+    """
+    for alias in (place.tree_alias, place.path_alias):
+        found = None if alias is None else by_alias(connection, alias)
+        if found is not None:
+            return found
+    return None
+
+
+def enter(
+    connection: Connection, place: Place, new_id: str, moment: str, older: Callable[[], Sequence[str]] = tuple
+) -> str:
+    """Return the id of the project at this place, registering it, or its new path, if need be.
+
+    Args:
+        connection: inside the writer's transaction of the machine's store.
+        place: the folder.
+        new_id: for a project that is registered now.
+        moment: timestamp.
+        older: called where a project is about to be registered: aliases under which its memory may have been
+            brought in before its folder was known.
+    """
+    known = find(connection, place)
+    if known is None:
+        known = _homeless(connection, older())
+        if known is not None:
+            connection.execute(
+                update(projects)
+                .where(projects.c.project == known)
+                .values(name=place.name, last_used_at=moment)
+            )
+    else:
+        connection.execute(update(projects).where(projects.c.project == known).values(last_used_at=moment))
+    if known is None:
+        known = add(connection, new_id, place.name, moment)
+    elif by_alias(connection, place.path_alias) != known:
+        _leave_old_paths(connection, known, place)
+    for alias in (place.path_alias, place.tree_alias):
+        if alias is not None:
+            point(connection, alias, known, moment)
+    return known
+
+
+def _leave_old_paths(connection: Connection, project: str, place: Place) -> None:
+    """Let the paths that a renamed project had no longer lead to it: another one may be made there."""
+    machine = place.path_alias.split(":", 2)[1]
+    for alias, whose in aliases(connection, f"path:{machine}:").items():
+        if whose != project:
+            continue
+        path = alias.split(":", 2)[2]
+        tree = tree_at(path, machine)
+        moved = by_alias(connection, tree) != project if tree is not None else not Path(path).exists()
+        if moved:
+            connection.execute(delete(project_aliases).where(project_aliases.c.alias == alias))
+
+
+def add(connection: Connection, new_id: str, name: str, moment: str) -> str:
+    """Register a project to which nothing leads yet, and return its id."""
+    connection.execute(
+        insert(projects),
+        {"project": new_id, "name": name, "state": "active", "created_at": moment, "last_used_at": moment},
+    )
+    return new_id
+
+
+def _homeless(connection: Connection, aliases: Sequence[str]) -> str | None:
+    """Return the first project that one of the aliases leads to and that has no folder."""
+    for alias in aliases:
+        found = by_alias(connection, alias)
+        if found is not None and not paths(connection, [found])[found]:
+            return found
+    return None
+
+
+def point(connection: Connection, alias: str, project: str, moment: str) -> None:
+    """Let an alias lead to a project, whatever it led to before."""
+    changed = connection.execute(
+        update(project_aliases).where(project_aliases.c.alias == alias).values(project=project)
+    )
+    if changed.rowcount == 0:
+        connection.execute(
+            insert(project_aliases), {"alias": alias, "project": project, "created_at": moment}
+        )
+
+
+def by_alias(connection: Connection, alias: str) -> str | None:
+    """Return the project that an alias leads to."""
+    found = connection.execute(_BY_ALIAS, {"wanted": alias}).scalar()
+    return None if found is None else str(found)
+
+
+def aliases(connection: Connection, prefix: str) -> dict[str, str]:
+    """Return the aliases that begin so, with the projects that they lead to."""
+    query = select(project_aliases.c.alias, project_aliases.c.project).where(
+        project_aliases.c.alias.startswith(prefix, autoescape=True)
+    )
+    return {row.alias: row.project for row in connection.execute(query)}
+
+
+def get(connection: Connection, reference: str) -> Entry:
+    """Return a project by id, or by a name that only one active project has.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: several active projects have the name.
+    """
+    query = select(*_COLUMNS).where(or_(projects.c.project == reference, projects.c.name == reference))
+    rows = [Entry(*row) for row in connection.execute(query)]
+    exact = [r for r in rows if r.id == reference] or [r for r in rows if r.state == "active"]
+    if not exact:
+        raise NotFound("no_such_project", "There is no such project.", "List them with `zc project list`.")
+    if len(exact) > 1:
+        raise Conflict(
+            "ambiguous_project", f"{len(exact)} projects have that name.", "Name it by id: `zc project list`."
+        )
+    return exact[0]
+
+
+def every(connection: Connection, states: Sequence[str] = ("active",)) -> list[Entry]:
+    """Return registered projects with their paths, last used first."""
+    query = select(*_COLUMNS).where(projects.c.state.in_(states)).order_by(projects.c.last_used_at.desc())
+    rows = [tuple(row) for row in connection.execute(query)]
+    where = paths(connection, [r[0] for r in rows])
+    return [Entry(r[0], r[1], r[2], r[3], r[4], where[r[0]]) for r in rows]
+
+
+def paths(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the paths that lead to each project."""
+    out: dict[str, list[str]] = {i: [] for i in ids}
+    query = select(project_aliases.c.alias, project_aliases.c.project).where(
+        project_aliases.c.project.in_(ids)
+    )
+    for alias, project in connection.execute(query.order_by(project_aliases.c.created_at)):
+        if alias.startswith("path:"):
+            out[project].append(alias.split(":", 2)[2])
+    return {i: tuple(p) for i, p in out.items()}
+
+
+def merge(connection: Connection, source: str, target: str) -> None:
+    """Let every alias of one project lead to another, and mark the first as merged."""
+    connection.execute(
+        update(project_aliases).where(project_aliases.c.project == source).values(project=target)
+    )
+    connection.execute(
+        update(projects).where(projects.c.project == source).values(state="merged", merged_into=target)
+    )
+
+
+def remove(connection: Connection, project: str) -> None:
+    """Mark a project as deleted and let nothing lead to it."""
+    connection.execute(delete(project_aliases).where(project_aliases.c.project == project))
+    connection.execute(update(projects).where(projects.c.project == project).values(state="deleted"))
+
+
+def move(connection: Connection, project: str, place: Place, moment: str) -> None:
+    """Let a project live at a new place; its old paths no longer lead to it.
+
+    Raises:
+        Conflict: another project lives at that place.
+    """
+    there = by_alias(connection, place.path_alias)
+    if there not in (None, project):
+        raise Conflict(
+            "place_taken",
+            "Another project lives at that place.",
+            "Merge the two with `zc project merge`.",
+            project=there,
+        )
+    connection.execute(
+        delete(project_aliases).where(
+            project_aliases.c.project == project,
+            or_(project_aliases.c.alias.startswith("path:"), project_aliases.c.alias.startswith("tree:")),
+        )
+    )
+    for alias in (place.path_alias, place.tree_alias):
+        if alias is not None:
+            point(connection, alias, project, moment)
+    connection.execute(update(projects).where(projects.c.project == project).values(name=place.name))

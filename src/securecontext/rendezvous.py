@@ -1,0 +1,302 @@
+"""Where the user's service is, and how a client starts it. Standard library only: the shim lives on this.
+
+``<home>/service.sock`` is a symbolic link to the socket that the running service listens on, so a client needs one
+``readlink`` to find it, whatever ``XDG_RUNTIME_DIR`` says in its own environment. The socket itself lies in a
+directory of the user's own, because a data folder's path may be longer than the 107 bytes a socket may have.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import sys
+import time
+
+LINK = "service.sock"
+START_LOCK = "start.lock"
+SERVICE_LOCK = "service.lock"
+START_ERROR = "start.error"
+SOCKET_PATH_BYTES = 107
+LINE_BYTES = 32 * 1024 * 1024
+"""The longest line on the socket."""
+STARTS = 5
+"""Processes that one client starts at most before it gives up."""
+DOORS = ("mcp/1", "hook/1", "rpc/1", "control/1")
+
+
+class ServiceAway(Exception):
+    """No service answers and none could be started. The text says why and what to do next."""
+
+
+def home(environ: dict[str, str] | None = None) -> str:
+    """Return the data folder: ``ZC_HOME``, else ``zc-ctx`` under Claude Code's folder."""
+    env = os.environ if environ is None else environ
+    if env.get("ZC_HOME"):
+        return os.path.abspath(os.path.expanduser(env["ZC_HOME"]))
+    config = env.get("CLAUDE_CONFIG_DIR") or os.path.join(os.path.expanduser("~"), ".claude")
+    return os.path.join(os.path.abspath(os.path.expanduser(config)), "zc-ctx")
+
+
+def socket_path(home_folder: str, environ: dict[str, str] | None = None) -> str:
+    """Return where the service of this data folder listens: a path of at most 107 bytes.
+
+    ``$XDG_RUNTIME_DIR/securecontext/<hash>.sock``, else the same under a folder of the user's own in the system's
+    temporary folder. The folder is made if it is absent; its owner and mode are checked.
+
+    Raises:
+        ServiceAway: the folder is not the user's own, or no short enough path exists.
+    """
+    import hashlib
+    import tempfile
+
+    env = os.environ if environ is None else environ
+    name = (
+        hashlib.sha256(os.path.realpath(home_folder).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        + ".sock"
+    )
+    candidates = [os.path.join(tempfile.gettempdir(), f"securecontext-{os.getuid()}")]
+    runtime = env.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isdir(runtime) and os.access(runtime, os.W_OK):
+        candidates.insert(0, os.path.join(runtime, "securecontext"))
+    candidates.append(f"/tmp/securecontext-{os.getuid()}")  # noqa: S108 - owner and mode are checked below
+    for folder in candidates:
+        path = os.path.join(folder, name)
+        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
+            _own_folder(folder)
+            return path
+    raise ServiceAway(
+        "No folder for the service's socket has a path short enough. Set XDG_RUNTIME_DIR to a short one."
+    )
+
+
+def _own_folder(folder: str) -> None:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if found.st_uid != os.getuid() or (found.st_mode & 0o170000) != 0o040000:
+        raise ServiceAway(f"{folder} is not a folder of your own. Remove it, or set XDG_RUNTIME_DIR.")
+    if found.st_mode & 0o077:
+        os.chmod(folder, 0o700)
+
+
+def connect(home_folder: str, timeout: float | None = None) -> socket.socket:
+    """Return a connection to the running service.
+
+    Args:
+        home_folder: the data folder.
+        timeout: seconds for the connection attempt; afterwards the socket blocks.
+
+    Raises:
+        OSError: nobody listens there.
+        ServiceAway: somebody else listens there.
+    """
+    target = os.readlink(os.path.join(home_folder, LINK))
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _await_connection(connection, target, timeout)
+        if peer_uid(connection) not in (os.getuid(), 0):
+            raise ServiceAway(f"{target} belongs to another user. Remove {os.path.join(home_folder, LINK)}.")
+        connection.settimeout(None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _await_connection(connection: socket.socket, target: str, timeout: float | None) -> None:
+    """Connect; a listener whose queue is full is busy, not away."""
+    until = None if timeout is None else time.monotonic() + timeout
+    while True:
+        connection.settimeout(timeout)
+        try:
+            return connection.connect(target)
+        except BlockingIOError:
+            if until is not None and time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user id of the process at the other end, as the kernel knows it."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", packed)
+    return int(uid)
+
+
+def connect_or_start(
+    home_folder: str, deadline: float = 15.0, command: list[str] | None = None
+) -> socket.socket:
+    """Return a connection to the service, starting it if nobody answers.
+
+    Of many clients that come at once one starts the service and the others wait for it.
+
+    Args:
+        home_folder: the data folder; made with mode 0700 if it is absent.
+        deadline: seconds until it gives up.
+        command: what to run; by default this interpreter's ``-I -m securecontext serve``.
+
+    Raises:
+        ServiceAway: it did not come up in time; the text names the reason that the service left behind.
+    """
+    try:
+        return connect(home_folder, timeout=deadline)
+    except OSError:
+        pass
+    until = time.monotonic() + deadline
+    try:
+        os.makedirs(home_folder, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(home_folder, START_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServiceAway(
+            f"The data folder {home_folder} cannot be written ({error.strerror}). "
+            "Make it writable, or set ZC_HOME to another folder."
+        ) from error
+    try:
+        while True:  # somebody else may be starting it: whoever holds the lock does
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > until:
+                    raise ServiceAway(
+                        _why(home_folder, "Another client has been starting it for too long")
+                    ) from None
+                try:
+                    return connect(home_folder, timeout=deadline)
+                except OSError:
+                    time.sleep(0.01)
+        try:
+            return connect(home_folder, timeout=deadline)
+        except OSError:
+            pass
+        return _start(home_folder, until, command or [sys.executable, "-I", "-m", "securecontext", "serve"])
+    finally:
+        os.close(lock)
+
+
+def _start(home_folder: str, until: float, command: list[str]) -> socket.socket:
+    """Start a service and return a connection to it. The caller holds the lock of starting."""
+    said = b""
+    for _ in range(STARTS):
+        _forget_reason(home_folder)
+        ear = spawn(command, service_environment(home_folder))
+        try:
+            ended = False
+            while not ended and time.monotonic() < until:
+                heard = _heard(ear)
+                ended = heard == b""
+                said = (said + (heard or b""))[-4000:]
+                try:
+                    return connect(home_folder, timeout=max(0.1, until - time.monotonic()))
+                except OSError:
+                    time.sleep(0.004)
+        finally:
+            os.close(ear)
+        # A process that ended without a word was killed, or found another one that was just about to end.
+        if not ended or said or reason(home_folder):
+            break
+    raise ServiceAway(_why(home_folder, "The service did not start", said.decode("utf-8", "replace")))
+
+
+def _forget_reason(home_folder: str) -> None:
+    try:
+        os.unlink(os.path.join(home_folder, START_ERROR))
+    except OSError:
+        return  # there is none, or the folder cannot be written, which the service will say
+
+
+def _heard(ear: int) -> bytes | None:
+    """Return what the starting process has said; nothing at all once it has ended or is ready; None if it is silent."""
+    try:
+        return os.read(ear, 4096)
+    except BlockingIOError:
+        return None
+
+
+def reason(home_folder: str) -> str:
+    """Return the reason why the last service did not start, as it left it; empty if there is none."""
+    try:
+        with open(os.path.join(home_folder, START_ERROR), encoding="utf-8", errors="replace") as file:
+            return file.read(2000).strip()
+    except OSError:
+        return ""
+
+
+def _why(home_folder: str, what: str, said: str = "") -> str:
+    """Return ``what`` with the reason that the service itself gave, if it did."""
+    lines = said.strip().splitlines()
+    why = reason(home_folder) or (lines[-1][:1000] if lines else "")
+    return f"{what}: {why}" if why else f"{what}. See `zc service logs`."
+
+
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_", "LD_LIBRARY_PATH", "ZC_")
+ONE_CALLERS = ("ZC_AGENT_", "ZC_PROJECT_")
+
+
+def service_environment(home_folder: str, environ: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a service: built from what it needs, so that it outlives a session without its secrets.
+
+    Of a caller's environment it keeps the names in `KEPT`, without those that describe that caller alone.
+    """
+    env = dict(os.environ) if environ is None else environ
+    kept = {n: v for n, v in env.items() if n.startswith(KEPT) and not n.startswith(ONE_CALLERS)}
+    return {**kept, "ZC_HOME": home_folder}
+
+
+def spawn(command: list[str], environment: dict[str, str]) -> int:
+    """Run ``command`` as a process that outlives this one and belongs to no terminal.
+
+    A double fork: a long-lived client has no child to wait for, and the service never gets a terminal.
+
+    Returns:
+        A descriptor that reads, without blocking, what the process says on its standard error; at its end the
+        process has ended, or has turned its standard error elsewhere because it serves.
+    """
+    ear, mouth = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(mouth)
+        os.set_blocking(ear, False)
+        os.waitpid(child, 0)
+        return ear
+    try:  # pragma: no cover - runs in the child
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor, source in ((0, null), (1, null), (2, mouth)):
+            os.dup2(source, descriptor)
+        os.closerange(3, 4096)
+        os.chdir("/")
+        os.execve(command[0], command, environment)  # noqa: S606 - the interpreter and arguments are our own
+    except OSError as error:
+        os.write(2, f"{command[0]} cannot be run ({error.strerror}).".encode())
+    finally:
+        os._exit(127)
+
+
+def preamble(door: str, headers: dict[str, str]) -> bytes:
+    """Return the lines that open a connection: the door, then ``name: value`` headers, then an empty line.
+
+    ``%`` and line ends in values are percent-encoded, so a header is always one line.
+    """
+    lines = [door]
+    for name, value in headers.items():
+        lines.append(f"{name}: " + value.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D"))
+    return ("\n".join(lines) + "\n\n").encode("utf-8", "surrogateescape")
+
+
+def caller_headers(environ: dict[str, str] | None = None, version: str = "") -> dict[str, str]:
+    """Return the headers by which a client describes itself. All of it is a claim: rights come from the peer's uid."""
+    env = dict(os.environ) if environ is None else environ
+    project = env.get("ZC_PROJECT_PATH") or env.get("CLAUDE_PROJECT_DIR") or os.getcwd()
+    return {
+        "version": version,
+        "project-path": project,
+        "agent": env.get("ZC_AGENT_ID", ""),
+        "role": env.get("ZC_AGENT_ROLE", ""),
+        "model": env.get("ZC_AGENT_MODEL", ""),
+        "scope": env.get("ZC_PROJECT_SCOPE", ""),
+        "client-session": env.get("CLAUDE_CODE_SESSION_ID", ""),
+    }

@@ -1,0 +1,98 @@
+"""The command line's side of its door. Starts the service if nobody answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from securecontext import __version__, rendezvous
+from securecontext.types.errors import BY_NAME, Unavailable, ZcError
+from securecontext.types.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A call that was done."""
+
+    text: str
+    structured: dict[str, Any]
+
+
+class Client:
+    """One connection to the service, as a person.
+
+    Args:
+        home: the data folder.
+        project_path: folder of the project.
+
+    Raises:
+        Unavailable: the service cannot be reached or started; the message says why.
+    """
+
+    def __init__(self, home: str, project_path: str | None = None) -> None:
+        headers = rendezvous.caller_headers(version=__version__)
+        headers["session"] = f"cli-{os.getsid(0)}"  # one stream for the commands of a terminal
+        if project_path is not None:
+            headers["project-path"] = project_path
+        try:
+            self._socket = rendezvous.connect_or_start(home)
+        except (rendezvous.ServiceAway, OSError) as error:
+            raise Unavailable("service_away", str(error), "See `zc service logs` and `zc doctor`.") from error
+        self._file = self._socket.makefile("rb")
+        with contextlib.suppress(OSError):  # it may be gone already: the missing greeting says so
+            self._socket.sendall(rendezvous.preamble("rpc/1", headers))
+        if not self._line():
+            why = rendezvous.reason(home) or "The service closed the connection."
+            raise Unavailable("service_away", why, "See `zc service logs`.")
+
+    def call(self, operation: str, arguments: dict[str, Any]) -> Reply:
+        """Return the answer of an operation.
+
+        Raises:
+            ZcError: what the service refused with.
+        """
+        asked = {"operation": operation, "arguments": arguments, "key": new_id("key")}
+        self._socket.sendall(json.dumps(asked).encode() + b"\n")
+        line = self._line()
+        if not line:
+            raise Unavailable(
+                "service_stopped", "The service went away in the middle of the call.", "Call again."
+            )
+        got = json.loads(line)
+        if got["ok"]:
+            return Reply(got["text"], got["structured"])
+        raise refused(got)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._file.close()
+        self._socket.close()
+
+    def _line(self) -> bytes:
+        try:
+            return self._file.readline()
+        except OSError:
+            return b""
+
+
+def refused(got: dict[str, Any]) -> ZcError:
+    """Return the error that an answer carries."""
+    error = got["structured"]["error"]
+    kind = BY_NAME.get(got.get("class", ""), ZcError)
+    return kind(error["code"], error["message"], error["hint"], **error.get("details", {}))
+
+
+def control(connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    """Send one request to the control door of a running service and return its answer."""
+    with connection:
+        connection.sendall(
+            rendezvous.preamble("control/1", {"version": __version__}) + json.dumps(request).encode() + b"\n"
+        )
+        with connection.makefile("rb") as file:
+            line = file.readline()
+    answer: dict[str, Any] = json.loads(line or b"{}")
+    return answer

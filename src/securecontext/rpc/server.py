@@ -1,0 +1,39 @@
+"""The command line's door: ``{"operation", "arguments", "key"}`` in, an answer out, a line each."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from securecontext.pipeline.callers import Caller
+from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.types.errors import InvalidInput, ZcError
+
+
+def answer_line(corridor: Corridor, caller: Caller, line: bytes) -> bytes:
+    """Return the answer to one line; never raises."""
+    try:
+        asked = json.loads(line)
+        operation, arguments, key = asked["operation"], asked["arguments"], asked.get("key", "")
+        if not (isinstance(operation, str) and isinstance(arguments, dict) and isinstance(key, str)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        refused = InvalidInput(
+            "malformed_json",
+            "The line is not a request.",
+            'Send {"operation": "…", "arguments": {…}} on one line.',
+        )
+        return refusal_line(refused)
+    return _line(caller.call(corridor, operation, arguments, key[:200]))
+
+
+def refusal_line(error: ZcError) -> bytes:
+    """Return the line that refuses a whole connection."""
+    return _line(Answer({"error": error.as_dict()}, str(error), error))
+
+
+def _line(answer: Answer) -> bytes:
+    out: dict[str, Any] = {"ok": answer.error is None, "text": answer.text, "structured": answer.structured}
+    if answer.error is not None:
+        out["class"] = type(answer.error).__name__
+    return json.dumps(out).encode() + b"\n"

@@ -1,0 +1,1 @@
+"""The user's one service: socket, life cycle, connections."""

@@ -1,0 +1,364 @@
+"""The life of the user's service: claim the folder, bind, then import; serve; end when nobody needs it.
+
+It binds before it imports what is heavy, and imports the heavier part (the MCP SDK, the HTTP server) only when a
+client of that door comes or when no hook is waiting, so that a hook is answered within half a second of a cold start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import resource
+import signal
+import stat
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from securecontext import __version__, rendezvous
+from securecontext.service import guard, journal
+from securecontext.settings import Settings
+from securecontext.types.errors import Unavailable, ZcError
+
+log = logging.getLogger("securecontext.service")
+DRAIN_SECONDS = 10.0
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+TIDY_SECONDS = 600.0
+WARM_SECONDS = 1.0
+"""How long after its start the service begins to import for doors that nobody has used yet."""
+
+HEAVY = ("pydantic", "mcp_types", "mcp.server.lowlevel", "securecontext.mcp.server")
+"""Imported one by one, with a look in between whether a hook waits: an import holds the interpreter."""
+HEAVY_FOR_HTTP = ("fastapi", "uvicorn", "mcp.server.streamable_http_manager", "securecontext.http.door")
+
+
+def serve(settings: Settings) -> int:
+    """Run the service until it ends; return the exit code: 0 done (or another one serves already), 7 not startable."""
+    home = settings.home
+    try:
+        claim = _claimed(home)
+        if claim is None:
+            return 0
+        journal.start(home, settings.log_level)
+        _raise_file_limit()
+        path = rendezvous.socket_path(str(home))
+    except (ZcError, rendezvous.ServiceAway, OSError) as error:
+        _leave_reason(home, str(error))
+        return 7
+    from securecontext.service.listener import listening_socket
+
+    try:
+        listening = listening_socket(path)
+        _point_link(home, path)
+        _turn_away_standard_error()
+        try:
+            return asyncio.run(Daemon(settings, claim).run(listening))
+        except (ZcError, OSError) as error:
+            _leave_reason(
+                home, str(error)
+            )  # before the socket closes: a client that waits at it looks at once
+            raise
+        finally:
+            listening.close()
+            _remove_link(home, path)
+    except (ZcError, OSError) as error:
+        log.exception("the service could not start")
+        _leave_reason(home, str(error))
+        return 7
+    finally:
+        claim.release()
+
+
+def _claimed(home: Path) -> guard.Claim | None:
+    """Return the claim to the folder; None if another service answers there. One that is ending is waited for."""
+    until = time.monotonic() + DRAIN_SECONDS + 5.0
+    while True:
+        claim = guard.claim(home, boot_id=guard.boot_id(), mounts=guard.mounts(), now=guard.wall_clock())
+        if claim is not None or time.monotonic() > until:
+            return claim
+        try:
+            rendezvous.connect(str(home), timeout=1.0).close()
+        except (OSError, rendezvous.ServiceAway):
+            time.sleep(0.02)
+        else:
+            return None
+
+
+def _turn_away_standard_error() -> None:
+    """Let the client that started this process know that it serves: the end of its pipe says so."""
+    if stat.S_ISFIFO(os.fstat(2).st_mode):
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 2)
+        os.close(null)
+
+
+class Daemon:
+    """The running service."""
+
+    def __init__(self, settings: Settings, claim: guard.Claim) -> None:
+        from securecontext.app import App
+        from securecontext.service.listener import Listener
+
+        self.settings = settings
+        self._claim = claim
+        self.app = App(settings)
+        self.listener = Listener(self.app, self)
+        self._last_touch = time.monotonic()
+        self._started = time.time()
+        self._urgent = 0
+        self._mcp: asyncio.Task[ModuleType] | None = None
+        self._http_url = ""
+        self._http_trouble = ""
+        self._http_clients = 0
+        self._stopping: asyncio.Event | None = None
+
+    async def run(self, listening: Any) -> int:
+        """Serve until told to stop, or until nobody has needed the service for the idle time."""
+        self._stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        from securecontext.boundaries.limits import LINE_BYTES
+
+        server = await asyncio.start_unix_server(
+            self.listener.accept, sock=listening, limit=LINE_BYTES, backlog=BACKLOG
+        )
+        background = [
+            asyncio.create_task(work)
+            for work in (
+                self._watch(),
+                self._guarded(self._warm),
+                self._again(self._tidy, TIDY_SECONDS),
+                self._again(self._drain_spool, guard.BEAT_SECONDS),
+            )
+        ]
+        _forget_reason(self.settings.home)
+        log.info("serving %s, version %s, pid %d", self.settings.home, __version__, os.getpid())
+        try:
+            await self._stopping.wait()
+        finally:
+            _remove_link(self.settings.home, listening.getsockname())
+            server.close()
+            for task in background:
+                task.cancel()
+            await self.listener.drain(DRAIN_SECONDS)
+            await asyncio.gather(*background, return_exceptions=True)
+            await asyncio.to_thread(self.app.close)
+            log.info("ended")
+        return 0
+
+    async def _again(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
+        """Do background work now and then; what fails once is tried again at the next turn."""
+        while True:
+            await self._guarded(work)
+            await asyncio.sleep(pause)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run background work whose failure must not end the service, and say it in the log."""
+        try:
+            await work()
+        except ZcError as error:
+            log.error("background work was refused: %s", error)
+        except Exception:  # a door of its own: nobody else would hear of it
+            log.exception("background work failed")
+
+    # What the listener asks for
+
+    def touched(self) -> None:
+        """Somebody was here."""
+        self._last_touch = time.monotonic()
+
+    @contextlib.contextmanager
+    def urgent(self) -> Iterator[None]:
+        """While this is held, nothing heavy is imported in the background."""
+        self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+
+    async def mcp(self) -> ModuleType:
+        """Return the MCP door's module, importing it at its first use."""
+        if self._mcp is None:
+            self._mcp = asyncio.create_task(self._import_mcp())
+        return await asyncio.shield(self._mcp)
+
+    async def _import_mcp(self) -> ModuleType:
+        module: ModuleType
+        for name in HEAVY:
+            while self._urgent:
+                await asyncio.sleep(0.005)
+            module = await asyncio.to_thread(importlib.import_module, name)
+        return module
+
+    def control(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer the control door: ``status``, ``stop``, or ``handover`` to a newer version."""
+        match request.get("do"):
+            case "status":
+                return self._status()
+            case "stop":
+                self._stop()
+                return {"ok": True, "pid": os.getpid()}
+            case "handover":
+                newer = _version(str(request.get("version", ""))) > _version(__version__)
+                if newer:
+                    log.info("handing over to version %s", request.get("version"))
+                    self._stop()
+                return {"ok": newer, "pid": os.getpid(), "version": __version__}
+            case _:
+                return {
+                    "ok": False,
+                    "error": {
+                        "code": "unknown_request",
+                        "message": "The control door does not know this request.",
+                        "hint": "Use `zc service --help`.",
+                    },
+                }
+
+    def _stop(self) -> None:
+        if self._stopping is not None:
+            self._stopping.set()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "ok": True,
+            "version": __version__,
+            "pid": os.getpid(),
+            "home": str(self.settings.home),
+            "http": self._http_url,
+            "http_trouble": self._http_trouble,
+            "token_file": str(self.app.door_token_file) if self._http_url else "",
+            "uptime_seconds": round(time.time() - self._started),
+            "connections": self.listener.open - 1 + self._http_clients,
+            "memory_mb": _resident_mb(),
+            "idle_minutes": self.settings.idle_minutes,
+        }
+
+    # Background
+
+    async def _watch(self) -> None:
+        idle = self.settings.idle_minutes * 60
+        pause = min(guard.BEAT_SECONDS, max(0.05, idle / 4))
+        while True:
+            await asyncio.sleep(pause)
+            if not self._claim.beat():
+                log.warning("the data folder was taken away")
+                self._stop()
+            if (
+                self.listener.open == 0
+                and self._http_clients == 0
+                and time.monotonic() - self._last_touch > idle
+            ):
+                log.info("nobody has called for %.1f minutes", self.settings.idle_minutes)
+                self._stop()
+
+    async def _warm(self) -> None:
+        await asyncio.sleep(WARM_SECONDS)
+        mcp = await self.mcp()
+        if self.settings.http_port is None:
+            return
+        for name in HEAVY_FOR_HTTP:
+            while self._urgent:
+                await asyncio.sleep(0.005)
+            door = await asyncio.to_thread(importlib.import_module, name)
+        around = door.Surroundings(self.listener.run, mcp.make_server, self._present, self._http_is_at)
+        try:
+            await door.serve(self.app, self.settings, around)
+        except ZcError as error:
+            self._http_trouble = str(error)
+            raise
+
+    @contextlib.contextmanager
+    def _present(self) -> Iterator[None]:
+        """While this is held, a client of the HTTP door is there."""
+        self._http_clients += 1
+        self.touched()
+        try:
+            yield
+        finally:
+            self._http_clients -= 1
+            self.touched()
+
+    def _http_is_at(self, url: str) -> None:
+        self._http_url = url
+        log.info("HTTP door at %s", url)
+
+    async def _tidy(self) -> None:
+        await self.listener.run(self.app.tidy)
+
+    async def _drain_spool(self) -> None:
+        from securecontext.service import spool
+
+        await self.listener.run(lambda: spool.drain(self.app))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version, for comparing; what is no version is older than any."""
+    parts = text.split("+")[0].split(".")
+    return tuple(int(p) for p in parts) if all(p.isascii() and p.isdigit() for p in parts) else ()
+
+
+def _point_link(home: Path, path: str) -> None:
+    """Let ``service.sock`` point at the socket, in one step."""
+    fresh = home / f".{rendezvous.LINK}.{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(path)
+    (home / "service.version").write_text(__version__, encoding="ascii")
+    try:
+        fresh.replace(home / rendezvous.LINK)
+    except IsADirectoryError as error:
+        fresh.unlink()
+        raise Unavailable(
+            "link_blocked",
+            f"{home / rendezvous.LINK} is a folder; the service's socket belongs there.",
+            "Move it away, then call again.",
+        ) from error
+
+
+def _remove_link(home: Path, path: str) -> None:
+    """Take the link and the socket away, if they are still this service's."""
+    link = home / rendezvous.LINK
+    with contextlib.suppress(OSError):
+        if str(link.readlink()) == path:
+            link.unlink()
+            Path(path).unlink()
+
+
+def _leave_reason(home: Path, reason: str) -> None:
+    """Leave the reason where the client that started the service looks for it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"zc serve: {reason}\n")
+        sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        file = os.open(home / rendezvous.START_ERROR, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(file, "w", encoding="utf-8") as out:
+            out.write(reason)
+
+
+def _forget_reason(home: Path) -> None:
+    with contextlib.suppress(OSError):
+        (home / rendezvous.START_ERROR).unlink()
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us have: a connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _resident_mb() -> float:
+    """Return the resident memory of this process in MiB."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)

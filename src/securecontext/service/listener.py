@@ -1,0 +1,288 @@
+"""Connections on the service's socket: who is there, which door, and nobody may hold up the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from securecontext import __version__, rendezvous
+from securecontext.app import App
+from securecontext.boundaries import limits
+from securecontext.boundaries.policy import Standing
+from securecontext.hooks import handlers
+from securecontext.mcp.flow import Flow
+from securecontext.pipeline.callers import introduce
+from securecontext.pipeline.corridor import Answer
+from securecontext.rpc.server import answer_line, refusal_line
+from securecontext.service.wire import Opening, read_opening
+from securecontext.types.errors import Denied, InvalidInput, ZcError
+
+if TYPE_CHECKING:
+    from securecontext.service.daemon import Daemon
+
+log = logging.getLogger("securecontext.listener")
+T = TypeVar("T")
+OPENING_SECONDS = 10.0
+WRITE_SECONDS = 30.0
+"""How long a client may leave an answer unread before its connection is closed."""
+LAST_SECONDS = 1.0
+"""The same while the service ends."""
+TOO_LONG_HINT = "Keep messages below 32 MiB; a message goes on one line."
+HOOK_BYTES = 64 * 1024 * 1024
+WORKERS = 64
+
+
+class LineTooLong(Exception):
+    """A line is longer than any message may be: what follows it cannot be told apart any more."""
+
+
+class Listener:
+    """Serves connections.
+
+    Args:
+        app: the composition root.
+        daemon: what the control door asks about and tells to stop.
+    """
+
+    def __init__(self, app: App, daemon: Daemon) -> None:
+        self._app = app
+        self._daemon = daemon
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
+        self.open = 0
+        self._under_way = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._flows: set[Flow] = set()
+        self._stopping = False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work on a worker thread; a call that was begun is finished even if its client goes."""
+        self._under_way += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future.add_done_callback(self._finished)
+        return await asyncio.shield(future)
+
+    def _finished(self, future: asyncio.Future[Any]) -> None:
+        self._under_way -= 1
+        if not future.cancelled():
+            future.exception()  # retrieved here too, for a client that went away
+
+    @contextlib.contextmanager
+    def _owing(self) -> Iterator[None]:
+        """Count a call until its answer is on its way, not only until it is done."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def drain(self, seconds: float) -> None:
+        """Take no further call, wait until those under way are answered, at most so long; close every connection.
+
+        What was sent but not yet taken up is done by the next service: shims send it again.
+        """
+        self._stopping = True
+        for flow in self._flows:
+            flow.stop()
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self._busy() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.005)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _busy(self) -> bool:
+        return self._under_way > 0 or any(flow.asked for flow in self._flows)
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: a coroutine of a server runs in a task
+        self._tasks.add(task)
+        self.open += 1
+        self._daemon.touched()
+        try:
+            await self._serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client went away, or does not read: it is owed nothing
+        except LineTooLong:
+            await self._refuse(writer, InvalidInput("line_too_long", "The line is too long.", TOO_LONG_HINT))
+        except ZcError as error:
+            await self._refuse(writer, error)
+        except Exception:  # the door's last line: one connection must not end the service
+            log.exception("a connection failed")
+        finally:
+            await _hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
+            self.open -= 1
+            self._tasks.discard(task)
+            self._daemon.touched()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        uid = rendezvous.peer_uid(writer.get_extra_info("socket"))
+        if uid != os.getuid():
+            log.warning("a process of uid %d was refused", uid)
+            raise Denied(
+                "foreign_user", "This service belongs to another user.", "Use a service of your own."
+            )
+        if self.open > limits.CONNECTIONS:
+            raise Denied(
+                "too_many_connections", "Too many clients are connected.", "Close some, then try again."
+            )
+        try:
+            async with asyncio.timeout(OPENING_SECONDS):
+                opening = await read_opening(reader)
+        except TimeoutError as error:
+            raise InvalidInput(
+                "opening_timeout",
+                "The connection was not opened in time.",
+                "Use `zc`, the plugin, or an MCP client with `zc mcp`.",
+            ) from error
+        match opening.door:
+            case "hook":
+                await self._hook(opening, reader, writer)
+            case "rpc":
+                await self._rpc(opening, uid, reader, writer)
+            case "mcp":
+                await self._mcp(opening, uid, reader, writer)
+            case _:
+                await self._control(reader, writer)
+
+    async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(data)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await writer.drain()
+        except TimeoutError:
+            log.warning("a client did not read for %.0f s; its connection was closed", WRITE_SECONDS)
+            writer.transport.abort()
+            raise
+
+    async def _refuse(self, writer: asyncio.StreamWriter, error: ZcError) -> None:
+        with contextlib.suppress(OSError, TimeoutError):  # the client may be gone
+            await self._send(writer, refusal_line(error))
+
+    # Doors
+
+    async def _hook(
+        self, opening: Opening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        parts: list[bytes] = []
+        size = 0
+        async with asyncio.timeout(OPENING_SECONDS):
+            while chunk := await reader.read(1 << 16):
+                size += len(chunk)
+                if size <= HOOK_BYTES:
+                    parts.append(chunk)
+        raw = b"".join(parts) if size <= HOOK_BYTES else b"{}"
+        uid = os.getuid()
+        with self._daemon.urgent(), self._owing():
+            answer = await self.run(lambda: self._answer_hook(opening, uid, raw))
+            await self._send(writer, answer.wire())
+
+    def _answer_hook(self, opening: Opening, uid: int, raw: bytes) -> handlers.HookAnswer:
+        payload = handlers.parse(raw)
+        headers = dict(opening.headers)
+        if isinstance(payload.get("cwd"), str) and not headers.get("project-path"):
+            headers["project-path"] = payload["cwd"]
+        headers.pop("session", None)
+        try:
+            caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
+        except ZcError as error:
+            log.warning("a hook was refused: %s", error.code)
+            return handlers.OPEN
+        return handlers.answer(self._app.corridor, caller, opening.word, payload)
+
+    async def _rpc(
+        self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        caller = await self.run(lambda: introduce(self._app, Standing.PERSON, "cli", uid, opening.headers))
+        await self._send(writer, _greeting())
+        while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
+            self._daemon.touched()
+            with self._owing():
+                answer = await self.run(functools.partial(answer_line, self._app.corridor, caller, line))
+                await self._send(writer, answer)
+
+    async def _mcp(
+        self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        server_module = await self._daemon.mcp()
+        caller = await self.run(lambda: introduce(self._app, Standing.AGENT, "mcp", uid, opening.headers))
+        await self._send(writer, _greeting())
+
+        async def run(work: Callable[[], Answer]) -> Answer:
+            self._daemon.touched()
+            return await self.run(work)
+
+        send: Callable[[bytes], Awaitable[None]] = functools.partial(self._send, writer)
+        server = server_module.make_server(self._app.corridor, run, lambda _context: caller)
+        flow = Flow()
+        if self._stopping:
+            return
+        self._flows.add(flow)
+        try:
+            await server_module.serve_lines(server, reader, send, flow)
+        finally:
+            self._flows.discard(flow)
+
+    async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(OPENING_SECONDS):
+            line = await _line(reader)
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            request = {}
+        answer = self._daemon.control(request if isinstance(request, dict) else {})
+        await self._send(writer, json.dumps(answer).encode() + b"\n")
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError as error:
+        raise LineTooLong from error
+
+
+async def _hang_up(writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Close a connection: what is written still goes out, but a client that does not read is not waited for long."""
+    writer.close()
+    try:
+        async with asyncio.timeout(seconds):
+            await writer.wait_closed()
+    except OSError:
+        writer.transport.abort()
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
+
+
+def _greeting() -> bytes:
+    return (
+        json.dumps({"service": "securecontext", "version": __version__, "pid": os.getpid()}).encode() + b"\n"
+    )
+
+
+def listening_socket(path: str) -> socket.socket:
+    """Return a listening socket at a path, mode 0600, in place of a stale one.
+
+    The caller holds the claim to the data folder, so whatever lies at the path serves nobody.
+    """
+    Path(path).unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(path)
+    finally:
+        os.umask(before)
+    listening.listen(1024)
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,125 @@
+"""Every setting, and the one reader of the environment on the service's side.
+
+Clients that must start fast (the shim, the hook) read the handful of variables they pass on by themselves; see
+``rendezvous``. Each setting is documented in docs/reference/settings.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from securecontext import rendezvous
+from securecontext.types.errors import InvalidInput
+
+DEFAULT_PORT = 3099
+DEFAULT_IDLE_MINUTES = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The service's settings.
+
+    Attributes:
+        home: ``ZC_HOME``: the data folder.
+        user_home: ``HOME``: a repository that is the home folder itself is no project.
+        http_port: ``ZC_HTTP_PORT``: loopback port of the HTTP door; a free one is taken where it is in use; 0 for
+            any free one; ``off`` (None) for no HTTP door.
+        idle_minutes: ``ZC_IDLE_MINUTES``: the service ends after so long without a client.
+        machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
+        log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
+    """
+
+    home: Path
+    user_home: Path
+    http_port: int | None = DEFAULT_PORT
+    idle_minutes: float = DEFAULT_IDLE_MINUTES
+    machine_secret: bytes | None = None
+    log_level: str = "info"
+
+
+VARIABLES: dict[str, str] = {
+    "ZC_HOME": "data folder; by default zc-ctx under Claude Code's folder (~/.claude, or CLAUDE_CONFIG_DIR)",
+    "ZC_HTTP_PORT": f"loopback port of the HTTP door, default {DEFAULT_PORT}; 0 for any free one, off for none",
+    "ZC_IDLE_MINUTES": f"minutes without a client after which the service ends, default {DEFAULT_IDLE_MINUTES:.0f}",
+    "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
+    "ZC_LOG_LEVEL": "debug, info (default), warning or error",
+    "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
+    "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
+    "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
+    "ZC_AGENT_ROLE": "role of the agent: a label, grants nothing",
+    "ZC_AGENT_MODEL": "model of the agent: a label",
+    "ZC_CLAUDE": "the claude program that install, uninstall and doctor use; by default the one on PATH",
+}
+"""Every variable that SecureContext reads, with what it does."""
+
+
+def read(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of an environment.
+
+    Raises:
+        InvalidInput: a variable has a value that means nothing; unknown is refused, not guessed.
+    """
+    env = dict(os.environ if environ is None else environ)
+    return Settings(
+        home=Path(rendezvous.home(env)),
+        user_home=Path(env.get("HOME") or Path.home()),
+        http_port=_port(env.get("ZC_HTTP_PORT", "")),
+        idle_minutes=_minutes(env.get("ZC_IDLE_MINUTES", "")),
+        machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
+        log_level=_level(env.get("ZC_LOG_LEVEL", "")),
+    )
+
+
+def _refuse(name: str, wanted: str) -> InvalidInput:
+    return InvalidInput(
+        "bad_setting",
+        f"{name} is not {wanted}.",
+        f"Set {name} anew or unset it: {VARIABLES[name]}.",
+        field=name,
+    )
+
+
+def _port(text: str) -> int | None:
+    if not text:
+        return DEFAULT_PORT
+    if text.lower() == "off":
+        return None
+    if text.isascii() and text.isdigit() and int(text) < 65_536:
+        return int(text)
+    raise _refuse("ZC_HTTP_PORT", "a port or off")
+
+
+def _minutes(text: str) -> float:
+    if not text:
+        return DEFAULT_IDLE_MINUTES
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 < minutes <= 60 * 24 * 365:
+        raise _refuse("ZC_IDLE_MINUTES", "a number of minutes above 0")
+    return minutes
+
+
+def _secret(text: str) -> bytes | None:
+    if not text:
+        return None
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        secret = b""
+    if len(secret) < 32:
+        raise _refuse("ZC_MACHINE_SECRET", "base64 of at least 32 bytes")
+    return secret
+
+
+def _level(text: str) -> str:
+    level = text.lower() or "info"
+    if level not in ("debug", "info", "warning", "error"):
+        raise _refuse("ZC_LOG_LEVEL", "debug, info, warning or error")
+    return level

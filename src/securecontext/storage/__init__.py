@@ -1,0 +1,1 @@
+"""Tables, engines, the writer and full-text search."""

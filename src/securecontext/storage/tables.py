@@ -1,0 +1,234 @@
+"""Every table, once, for both engines.
+
+On SQLite each project has a file and the machine has one; all files carry the same tables, and a file uses those
+that concern it. On PostgreSQL one database carries all. Rows that belong to a project name it. Times are text as
+`types.ids.timestamp` writes them. The full-text index is the one part that differs by engine: see ``search``.
+
+Columns that every stored text carries from the start: ``provenance`` (how we know it), ``trust`` (where it came
+from), ``classification`` (who may see it), ``created_by`` (the principal) and ``session``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+RowId = BigInteger().with_variant(Integer, "sqlite")
+"""A surrogate key: SQLite's rowid, or a 64-bit identity."""
+
+PROVENANCES = ("EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN")
+TRUSTS = ("agent", "person", "system", "imported", "external")
+CLASSIFICATIONS = ("public", "internal", "confidential", "restricted")
+
+
+def _one_of(name: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{name} IN ({', '.join(repr(v) for v in values)})", name=name)
+
+
+def _origin() -> list[Column[str] | CheckConstraint]:
+    """Return the columns that say where a stored text comes from and who may see it."""
+    return [
+        Column("provenance", String(16), nullable=False, server_default="UNKNOWN"),
+        Column("trust", String(16), nullable=False, server_default="agent"),
+        Column("classification", String(16), nullable=False, server_default="internal"),
+        Column("created_by", String(200), nullable=False),
+        Column("session", String(200), nullable=False),
+        _one_of("provenance", PROVENANCES),
+        _one_of("trust", TRUSTS),
+        _one_of("classification", CLASSIFICATIONS),
+    ]
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="What a file is: its kind (machine or project), its project, its log.",
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("state", String(16), nullable=False, server_default="active"),
+    Column("merged_into", String(64)),
+    Column("created_at", String(32), nullable=False),
+    Column("last_used_at", String(32), nullable=False),
+    _one_of("state", ("active", "merged", "deleted")),
+)
+
+project_aliases = Table(
+    "project_aliases",
+    metadata,
+    Column("alias", String(1100), primary_key=True, comment="kind:machine id:path, or predecessor:hash"),
+    Column("project", String(64), ForeignKey("projects.project"), nullable=False, index=True),
+    Column("created_at", String(32), nullable=False),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("fact", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("agent", String(64), nullable=False, comment="the memory namespace"),
+    Column("key", String(100), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("importance", Integer, nullable=False),
+    Column("state", String(16), nullable=False, server_default="active"),
+    Column("replaced_by", RowId, comment="the newer fact: same key, or the one that supersedes it"),
+    Column("created_at", String(32), nullable=False),
+    *_origin(),
+    CheckConstraint("importance BETWEEN 1 AND 5", name="importance"),
+    _one_of("state", ("active", "archived", "replaced", "superseded")),
+    sqlite_autoincrement=True,
+)
+ONE_ACTIVE = Index(
+    "ux_facts_active",
+    facts.c.project,
+    facts.c.agent,
+    facts.c.key,
+    unique=True,
+    sqlite_where=facts.c.state == "active",
+)
+"""Partial on both engines. `storage.postgres` adds its half: to name an option of that dialect imports all of it."""
+Index("ix_facts_order", facts.c.project, facts.c.agent, facts.c.state, facts.c.importance, facts.c.created_at)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("document", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("source", String(500), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32)),
+    *_origin(),
+    _one_of("kind", ("text", "summary", "broadcast")),
+    sqlite_autoincrement=True,
+)
+Index("ix_documents_source", documents.c.project, documents.c.kind, documents.c.source)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("chunk", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("parent_kind", String(16), nullable=False),
+    Column("parent", RowId, nullable=False, comment="facts.fact or documents.document"),
+    Column("position", Integer, nullable=False, comment="0, 1, 2 … within the parent"),
+    Column("start", Integer, nullable=False, comment="offset of the chunk in the parent's text, characters"),
+    Column("length", Integer, nullable=False, comment="characters"),
+    Column("tokens", Text, nullable=False, comment="what the analyser made of the text, space-separated"),
+    Column("session", String(200), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    _one_of("parent_kind", ("fact", "document")),
+    UniqueConstraint("parent_kind", "parent", "position"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("session", String(200), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("detail", Text, nullable=False, comment="one redacted line, or JSON for a checkpoint"),
+    Column("created_at", String(32), nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_events_recent", events.c.project, events.c.event)
+Index("ix_events_session", events.c.session, events.c.kind)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", String(300), primary_key=True, comment="principal and operation"),
+    Column("key", String(200), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("response", Text, nullable=False, comment="JSON; a remembered value is never part of a response"),
+    Column("created_at", String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("entry", RowId, primary_key=True, autoincrement=True, comment="order of arrival, not evidence"),
+    Column("log", String(64), nullable=False),
+    Column("stream", String(500), nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="1, 2, 3 … within the stream"),
+    Column("canonical", LargeBinary, nullable=False, comment="the truth: RFC 8785 bytes of the entry"),
+    Column("mac", LargeBinary(32), nullable=False),
+    Column("kid", String(64), nullable=False),
+    Column("ts", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("principal", String(200), nullable=False),
+    Column("claimed_agent", String(64), nullable=False),
+    Column("body_digest", String(64), nullable=False),
+    Column("prev", String(64), nullable=False),
+    Column("leaf_index", BigInteger),
+    UniqueConstraint("log", "stream", "seq"),
+    sqlite_autoincrement=True,
+)
+
+Index(
+    "ux_ledger_entries_leaf",
+    ledger_entries.c.leaf_index,
+    unique=True,
+    sqlite_where=ledger_entries.c.leaf_index.is_not(None),
+    postgresql_where=ledger_entries.c.leaf_index.is_not(None),
+)
+
+ledger_bodies = Table(
+    "ledger_bodies",
+    metadata,
+    Column("log", String(64), primary_key=True),
+    Column("stream", String(500), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("salt", LargeBinary(16)),
+    Column("body", LargeBinary),
+    Column("purged_at", String(32)),
+    sqlite_with_rowid=False,
+)
+
+ledger_heads = Table(
+    "ledger_heads",
+    metadata,
+    Column("log", String(64), primary_key=True),
+    Column("stream", String(500), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("head", String(64), nullable=False, comment="hex SHA-256(canonical || mac) of the newest entry"),
+    Column(
+        "mac",
+        LargeBinary(32),
+        nullable=False,
+        comment="of the head, so that it cannot be moved without the key",
+    ),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,266 @@
+"""The one writer of a store: jobs in a row, a commit for all that wait, an answer only when it is durable.
+
+While one batch is being committed the next one gathers, so under load one fsync serves many calls, and a call alone
+waits for nobody. First come, first served. A batch that fails as a whole (a full disk ends SQLite's transaction, a
+job has a defect) is answered to nobody: it is rolled back and replayed one job at a time, so that only the guilty
+job sees the error.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from securecontext.storage.port import Recorder, Transaction
+from securecontext.types.errors import Unavailable
+from securecontext.types.ledger import EntryDraft
+
+log = logging.getLogger("securecontext.writer")
+T = TypeVar("T")
+MAX_BATCH = 256
+"""Jobs in one commit at most: bounds how long the first of them waits."""
+
+
+class Backend(Protocol):
+    """What the writer needs of an engine."""
+
+    def connect_writer(self) -> Connection:
+        """Return a fresh connection for writing."""
+
+    def alive(self, connection: Connection) -> bool:
+        """Say whether the transaction that was begun still stands."""
+
+    def translate(self, error: BaseException) -> BaseException:
+        """Return the refusal that a caller should see for a driver's error; other errors come back as they are."""
+
+    def scrub(self, connection: Connection) -> None:
+        """Clean write-ahead copies of removed text; outside a transaction."""
+
+    def rest(self, connection: Connection) -> None:
+        """Do what is best done while nobody waits; outside a transaction."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The state of a batch: satisfies `port.Transaction`."""
+
+    connection: Connection
+    drafts: list[EntryDraft] = field(default_factory=list)
+    scrub: bool = False
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        kept = len(self.drafts)
+        self.connection.exec_driver_sql("SAVEPOINT effect")
+        try:
+            yield
+        except BaseException:
+            del self.drafts[kept:]
+            # Where the engine ended the whole transaction there is no savepoint left, and the first error is the
+            # one to tell; the writer then sees that the transaction is gone.
+            with suppress(DBAPIError):
+                self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT effect")
+                self.connection.exec_driver_sql("RELEASE SAVEPOINT effect")
+            raise
+        self.connection.exec_driver_sql("RELEASE SAVEPOINT effect")
+
+    def record(self, draft: EntryDraft) -> None:
+        self.drafts.append(draft)
+
+    def scrub_after_commit(self) -> None:
+        self.scrub = True
+
+
+@dataclass(slots=True)
+class _Item:
+    job: Callable[[Transaction], Any]
+    future: Future[Any]
+
+
+class Writer:
+    """Runs write jobs of one store, one after another.
+
+    A job that finds nobody writing and nobody waiting runs on its caller's own thread: handing it over and waking
+    twice would cost as much as the commit. All others queue for the writer's thread, which commits them together.
+
+    Args:
+        name: for the thread, so that a stack dump can be read.
+        backend: the engine.
+        recorder: the ledger; None for a store without one.
+        clock: the moment that ledger entries carry.
+        idle_seconds: after so long without a job the connection is closed and the thread ends; the next job starts
+            both again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backend: Backend,
+        recorder: Recorder | None,
+        clock: Callable[[], datetime],
+        idle_seconds: float = 60.0,
+    ) -> None:
+        self._name = name
+        self._backend = backend
+        self._recorder = recorder
+        self._clock = clock
+        self._idle = idle_seconds
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._turn = threading.Lock()
+        """Held by whoever writes; guards the three below."""
+        self._connection: Connection | None = None
+        self._used = 0.0
+        self._waiting = 0
+
+    def run(self, job: Callable[[Transaction], T]) -> T:
+        """Queue a job and wait for its durable result."""
+        item = _Item(job, Future())
+        with self._lock:
+            if self._closed:
+                raise Unavailable(
+                    "service_stopping", "The service is stopping.", "Call again: a new one takes over."
+                )
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"writer-{self._name}", daemon=True)
+                self._thread.start()
+            at_once = self._waiting == 0 and self._turn.acquire(blocking=False)
+            if not at_once:
+                self._waiting += 1
+                self._queue.put(item)
+        if at_once:
+            try:
+                self._serve([item])
+            finally:
+                self._turn.release()
+        result: T = item.future.result()
+        return result
+
+    def close(self) -> None:
+        """Finish what is queued, then end the thread."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+            if thread is not None:
+                self._queue.put(None)
+        if thread is not None:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                first = self._queue.get(timeout=self._idle)
+            except queue.Empty:
+                if self._leave():
+                    return
+                continue
+            with self._turn:
+                batch, ended = self._gather(first)  # only now: what came while somebody else wrote is in it
+                if batch:
+                    self._serve(batch)
+                if ended:
+                    self._rest()
+            with self._lock:
+                self._waiting -= len(batch)
+            if ended:
+                return
+
+    def _rest(self) -> None:
+        """Do what is best done while nobody waits, and close the connection. The turn is held."""
+        if self._connection is not None:
+            self._tidy(self._backend.rest, self._connection)
+            self._tidy(lambda done: done.close(), self._connection)
+            self._connection = None
+
+    def _gather(self, item: _Item | None) -> tuple[list[_Item], bool]:
+        """Return the jobs that wait, the given one first, and whether the writer is to end."""
+        batch: list[_Item] = []
+        while item is not None:
+            batch.append(item)
+            if len(batch) == MAX_BATCH:
+                return batch, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _leave(self) -> bool:
+        """Rest after an idle while, and say whether the thread may end: nobody has written or queued in it."""
+        with self._lock, self._turn:
+            if not self._queue.empty() or time.monotonic() - self._used < self._idle:
+                return False
+            self._rest()
+            self._thread = None
+            return True
+
+    def _serve(self, batch: list[_Item]) -> None:
+        """Do a batch and answer every caller in it. The turn is held."""
+        self._used = time.monotonic()
+        try:
+            if self._connection is None:
+                self._connection = self._backend.connect_writer()
+            done = self._attempt(self._connection, batch)
+        except BaseException as error:  # noqa: BLE001 - every waiting caller must get an answer
+            self._give_back()
+            if len(batch) == 1:
+                batch[0].future.set_exception(self._told(error))
+                return
+            for item in batch:
+                self._serve([item])
+            return
+        for item, result in done:
+            item.future.set_result(result)
+
+    def _attempt(self, connection: Connection, batch: list[_Item]) -> list[tuple[_Item, Any]]:
+        """Run a batch to its durable end, or raise with nothing done."""
+        with connection.begin():
+            state = _Batch(connection)
+            done = [(item, item.job(state)) for item in batch]
+            if not self._backend.alive(connection):
+                raise Unavailable("transaction_lost", "The database ended the transaction.", "Call again.")
+            if state.drafts and self._recorder is not None:
+                self._recorder.append(connection, state.drafts, self._clock())
+        # The commit is durable. Whatever fails from here on must not undo an answer, or the batch would be done again.
+        if self._recorder is not None:
+            self._recorder.committed()
+        if state.scrub:
+            self._tidy(self._backend.scrub, connection)
+        return done
+
+    def _told(self, error: BaseException) -> BaseException:
+        """Return what the caller sees; a failure on the way to it must not leave the caller waiting."""
+        try:
+            return self._backend.translate(error)
+        except Exception as second:
+            log.exception("a storage error could not be told in our words", exc_info=error)
+            return second
+
+    def _give_back(self) -> None:
+        """After an error: forget what was cached, and start over with a fresh connection."""
+        if self._recorder is not None:
+            self._recorder.rolled_back()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._tidy(lambda broken: broken.invalidate(), connection)
+            self._tidy(lambda broken: broken.close(), connection)
+
+    def _tidy(self, work: Callable[[Connection], None], connection: Connection) -> None:
+        """Run housekeeping whose failure must not undo an answer, nor end the thread that all callers wait for."""
+        try:
+            work(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, callers wait for this thread
+            log.warning("housekeeping of %s failed: %s", self._name, type(error).__name__)

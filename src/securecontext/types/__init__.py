@@ -1,0 +1,1 @@
+"""Plain values every floor may speak of: ids, errors, ledger drafts."""

@@ -1,0 +1,43 @@
+"""What a caller hands to the ledger: a draft. The ledger turns it into an entry (see ``boundaries.chain``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+EntryKind = Literal["created", "call", "refusal", "failure", "observed", "intent", "result"]
+"""Closed list of kinds. ``created`` opens a log; ``call`` is an operation that was done; ``refusal`` one that was
+refused; ``failure`` one that broke; ``observed`` what a client's hook reported of its own tools; ``intent`` and
+``result`` bracket an effect outside the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """An entry before it has a place in its stream.
+
+    Attributes:
+        principal: who was authenticated, e.g. ``uid:1000``.
+        session: the session of the principal; principal and session together name the stream.
+        claimed_agent: the agent name that the caller claims, unverified; empty when none.
+        kind: see `EntryKind`.
+        body: JSON object: operation, arguments (plain, or as digests), outcome. Kept apart from the entry, behind
+            a salted digest.
+        secrets: fields whose value must appear in the body only as a salted digest: name -> text. The ledger puts
+            ``{"digest": hex HMAC-SHA-256(salt, text), "length": characters}`` into ``body["arguments"][name]``.
+    """
+
+    principal: str
+    session: str
+    claimed_agent: str
+    kind: EntryKind
+    body: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> str:
+        """The stream's name: one writer each.
+
+        A slash within the principal is escaped, so that no two pairs of principal and session share a stream.
+        """
+        return f"{self.principal.replace('%', '%25').replace('/', '%2F')}/{self.session}"

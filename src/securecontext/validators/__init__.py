@@ -1,0 +1,1 @@
+"""Text in, value out or refused: pure decisions without I/O."""

@@ -1,0 +1,229 @@
+"""``zc install``, ``zc doctor`` and ``zc uninstall`` as a user runs them, and what they say of what is broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.installed import REMEMBER, User, first, recalled, user
+from tests.acceptance.scripted_model import Call, Say, ScriptedModel
+
+REPOSITORY = Path(__file__).parents[2]
+FACT = "kept by the plugin"
+KEEP = Call(REMEMBER, {"key": "fact", "value": FACT})
+AWAY = "SecureContext is not reachable, so this session starts without its memory; run: "
+CHECKS = ["service", "database", "keys", "ledger", "ledger", "client", "plugin", "hooks", "session"]
+
+
+@pytest.fixture
+def bare(claude: Path, tmp_path: Path) -> Iterator[User]:
+    """A user who has not installed anything yet."""
+    with user(tmp_path, claude, install=False) as someone:
+        yield someone
+
+
+def examined(someone: User) -> tuple[int, dict[str, dict[str, str]]]:
+    """Return the doctor's exit code, and its findings by name."""
+    done = someone.zc("doctor", "--json")
+    report = json.loads(done.stdout)
+    assert set(report) == {"ok", "checks"}
+    assert report["ok"] is (done.returncode == 0)
+    assert [check["name"] for check in report["checks"]] == CHECKS
+    for check in report["checks"]:
+        assert set(check) == {"name", "health", "detail", "next"}
+        assert check["next"] or check["health"] != "fail", "whatever is wrong has a next step"
+    return done.returncode, {check["name"]: check for check in report["checks"]}
+
+
+def lines_shown(someone: User, *words: str) -> list[str]:
+    """Run a session and return what its hooks tell the person."""
+    done = someone.run("-p", "go", "--verbose", "--output-format", "stream-json", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line for line in done.stdout.splitlines() if "SecureContext is not reachable" in line]
+
+
+def test_doctor_inside_a_session_knows_that_this_sessions_hook_fired(alone: User) -> None:
+    session = str(uuid.uuid4())
+    look = Call("Bash", {"command": "zc doctor --json > found.json; echo $? > code; zc doctor > found.txt"})
+    with ScriptedModel({"dev": [look, Say("bye")]}) as model:
+        alone.model_url = model.url
+        alone.ask("go", "--session-id", session)
+    report = json.loads((alone.project / "found.json").read_text())
+    assert (alone.project / "code").read_text() == "0\n", report
+    assert [check["name"] for check in report["checks"]] == CHECKS
+    assert {check["health"] for check in report["checks"]} == {"ok"}
+    assert "this Claude Code session's start hook fired" in report["checks"][-1]["detail"]
+    assert "All is well." in (alone.project / "found.txt").read_text()
+    # A session that no hook of ours saw start is found out.
+    alone.extra["CLAUDE_CODE_SESSION_ID"] = str(uuid.uuid4())
+    code, found = examined(alone)
+    assert (code, found["session"]["health"]) == (1, "fail")
+    assert "did not fire" in found["session"]["detail"]
+
+
+def test_doctor_after_install_and_when_each_part_is_broken(alone: User) -> None:
+    code, found = examined(alone)
+    assert code == 0, found
+    assert found["session"]["health"] == "note"
+    assert "Start Claude Code here" in found["session"]["next"]
+
+    plugin = "securecontext@securecontext"
+    assert alone.run("plugin", "disable", plugin).returncode == 0
+    code, found = examined(alone)
+    assert (code, found["plugin"]["health"]) == (1, "fail")
+    assert found["plugin"]["next"] == f"Run `claude plugin enable {plugin}`."
+    assert alone.run("plugin", "enable", plugin).returncode == 0
+
+    rendered = alone.zc_home / "claude-code" / "plugin" / "hooks"
+    for name, broken in (("hooks.json", "{ not json"), ("entry.py", "raise SystemExit(1)\n")):
+        whole = (rendered / name).read_text()
+        (rendered / name).write_text(broken)
+        code, found = examined(alone)
+        assert code == 1, name
+        assert found["hooks"]["health"] == "fail"
+        assert "zc install claude-code" in found["hooks"]["next"]
+        (rendered / name).write_text(whole)
+
+    (rendered / "entry.py").unlink()
+    assert alone.zc("install", "claude-code").returncode == 0
+    code, found = examined(alone)
+    assert code == 0, found
+
+
+@pytest.mark.parametrize("trouble", ["the key is broken", "the folder cannot be made"])
+def test_a_service_that_cannot_start_costs_a_session_one_line(alone: User, trouble: str) -> None:
+    assert alone.zc("status").returncode == 0
+    assert alone.zc("service", "stop").returncode == 0
+    if trouble == "the key is broken":
+        (alone.zc_home / "keys" / "ledger.root").write_bytes(b"")
+    else:
+        file = alone.root / "file"
+        file.touch()
+        alone.extra["ZC_HOME"] = str(file / "data")
+    steps = [
+        Call("Write", {"file_path": str(alone.project / "made"), "content": "by the session"}),
+        Call("Bash", {"command": "exit 3"}),
+        Say("bye"),
+    ]
+    with ScriptedModel({"dev": steps}) as model:
+        alone.model_url = model.url
+        [line] = lines_shown(alone, "--allowedTools", "Bash,Write")
+        assert AWAY + "zc doctor" in line
+        assert len(model.requests("dev")) == 3
+    assert (alone.project / "made").read_text() == "by the session"
+    code, found = examined(alone)
+    assert code == 1
+    assert found["service"]["health"] == "fail"
+    why = "ledger.root is damaged" if trouble == "the key is broken" else "cannot be written"
+    assert why in found["service"]["detail"]
+    assert [
+        name for name, check in found.items() if check["detail"] == "not looked at: it needs the service"
+    ] == [
+        "database",
+        "ledger",
+        "hooks",
+        "session",
+    ]
+
+
+def client_files(someone: User) -> dict[str, bytes]:
+    """Return the client's files that are not its own bookkeeping, by name."""
+    own = ("projects/", "backups/", "plugins/", "statsig/", "sessions/", "shell-snapshots/", "zc-ctx/")
+    found = {}
+    for top in (someone.home / ".claude", someone.project / ".claude"):
+        for path in top.rglob("*"):
+            name = path.relative_to(top).as_posix()
+            if path.is_file() and not name.startswith(own) and ".zc-backup-" not in name:
+                found[str(path)] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("scope", ["user", "project"])
+def test_install_and_uninstall_leave_the_clients_files_as_they_were(bare: User, scope: str) -> None:
+    own: dict[str, Any] = {"model": "opus", "env": {"A": "1"}, "enabledPlugins": {"other@place": False}}
+    for folder in (bare.home, bare.project):
+        (folder / ".claude").mkdir()
+        (folder / ".claude" / "settings.json").write_text(json.dumps(own, indent=2) + "\n")
+    bare.run("--version")
+    before = client_files(bare)
+    installed = bare.zc("install", "claude-code", "--scope", scope)
+    assert installed.returncode == 0, installed.stderr
+    assert installed.stdout.startswith("Installed.\n")
+    assert client_files(bare) != before
+    for folder in (bare.home, bare.project):
+        now = json.loads((folder / ".claude" / "settings.json").read_text())
+        assert {key: now[key] for key in ("model", "env")} == {"model": "opus", "env": {"A": "1"}}
+        assert now["enabledPlugins"]["other@place"] is False
+    with ScriptedModel({"dev": [KEEP, Say("kept")], "elsewhere": [Say("hi")]}) as model:
+        bare.model_url = model.url
+        bare.ask("go")
+        there = bare.at("elsewhere")
+        there.ask("go", agent="elsewhere")
+    assert bool(recalled(first(model, "elsewhere"))) is (scope == "user")
+    gone = bare.zc("uninstall")
+    assert gone.returncode == 0, gone.stderr
+    assert f"Your data stays in {bare.zc_home}." in gone.stdout
+    after = client_files(bare)
+    assert {name: json.loads(text) for name, text in after.items() if name.endswith("settings.json")} == {
+        name: own for name in before if name.endswith("settings.json")
+    }
+    assert bare.facts() == {"fact": FACT}
+    with ScriptedModel({"dev": [Say("hi")]}) as model:
+        bare.model_url = model.url
+        bare.ask("go")
+    assert "SecureContext" not in first(model, "dev").text
+    again = bare.zc("install", "claude-code", "--scope", scope)
+    assert again.returncode == 0, again.stderr
+    with ScriptedModel({"dev": [Say("hi")]}) as model:
+        bare.model_url = model.url
+        bare.ask("go")
+    assert FACT in recalled(first(model, "dev"))[0]
+
+
+def test_corrupt_settings_are_refused_and_left_alone(bare: User) -> None:
+    settings = bare.home / ".claude" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{"model": "opus",')
+    done = bare.zc("install", "claude-code")
+    assert done.returncode != 0
+    assert "[client_file_corrupt]" in done.stderr
+    assert str(settings) in done.stderr
+    assert settings.read_text() == '{"model": "opus",'
+    settings.write_text('{"model": "opus"}')
+    assert bare.zc("install", "claude-code").returncode == 0
+
+
+def test_the_plugin_straight_from_a_checkout_says_the_next_step(bare: User) -> None:
+    plugin = ("--plugin-dir", str(REPOSITORY / "plugin"), "--allowedTools", REMEMBER)
+    with ScriptedModel({"dev": [KEEP, Say("kept"), Say("read")]}) as model:
+        bare.model_url = model.url
+        [line] = lines_shown(bare, *plugin)
+        assert AWAY + "zc install claude-code" in line
+        # `zc` is on the path, so the server has started the service, and the next session recalls.
+        assert bare.facts() == {"fact": FACT}
+        assert lines_shown(bare, *plugin) == []
+        assert FACT in recalled(model.requests("dev")[-1])[0]
+
+
+def test_the_plugin_from_a_checkout_without_our_command(bare: User, tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "python3").symlink_to(Path(sys.executable).resolve())
+    for name in ("bash", "sh", "env"):
+        (folder / name).symlink_to(shutil.which(name) or "/bin/false")
+    bare.extra["PATH"] = str(folder)
+    with ScriptedModel({"dev": [Say("bye")]}) as model:
+        bare.model_url = model.url
+        [line] = lines_shown(bare, "--plugin-dir", str(REPOSITORY / "plugin"))
+    assert AWAY + "zc install claude-code" in line
+    assert not (bare.zc_home / "machine.db").exists()
+    with pytest.raises(sqlite3.OperationalError):
+        bare.facts()

@@ -1,0 +1,91 @@
+"""Fixtures that give a test each engine in turn; tests/conftest.py hands them to every test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import NullPool
+
+from securecontext.storage import schema
+from securecontext.storage.postgres import open_postgres
+from tests.engines.postgres_server import PostgresServer, running_postgres
+
+ENGINES = ("sqlite", "postgres")
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """Return an engine for a file, whose transactions are BEGIN IMMEDIATE as the product's writer has them."""
+    engine = sqlalchemy.create_engine(
+        f"sqlite:///{path}", poolclass=NullPool, connect_args={"isolation_level": None}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection, _record) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the whole run."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(postgres_server: PostgresServer) -> str:
+    engine = open_postgres(postgres_server.create("zc_template"))
+    with engine.begin() as connection:
+        schema.upgrade(connection)
+    engine.dispose()
+    return "zc_template"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of an empty database, for a login that is no superuser."""
+    name = f"t_{uuid.uuid4().hex}"
+    yield postgres_server.create(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: PostgresServer, _migrated_template: str) -> Iterator[str]:
+    """The address of a database with the current schema and no rows."""
+    name = f"t_{uuid.uuid4().hex}"
+    yield postgres_server.create(name, _migrated_template)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(params=ENGINES)
+def empty_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An engine over an empty database, SQLite and PostgreSQL in turn."""
+    if request.param == "sqlite":
+        engine = sqlite_engine(tmp_path / "empty.db")
+    else:
+        engine = open_postgres(request.getfixturevalue("postgres_url"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An engine over a database with the current schema, SQLite and PostgreSQL in turn."""
+    if request.param == "sqlite":
+        engine = sqlite_engine(tmp_path / "current.db")
+        with engine.begin() as connection:
+            schema.upgrade(connection)
+    else:
+        engine = open_postgres(request.getfixturevalue("migrated_postgres_url"))
+    yield engine
+    engine.dispose()

@@ -1,0 +1,325 @@
+"""The rooms over a real store on both engines: facts, archive, sessions, register, ledger and retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from securecontext.boundaries import audit
+from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.policy import Principal, Standing
+from securecontext.boundaries.verdict import Status
+from securecontext.boundaries.verify import verify
+from securecontext.knowledge import archive
+from securecontext.knowledge.search import search
+from securecontext.memory import facts, sessions
+from securecontext.memory.capacity import Capacity, capacity
+from securecontext.pipeline import replay
+from securecontext.pipeline.corridor import Call
+from securecontext.projects import register
+from securecontext.projects.identity import locate
+from securecontext.storage.port import Store, Transaction
+from securecontext.storage.postgres import PostgresStore, open_postgres
+from securecontext.storage.sqlite import SqliteStore
+from securecontext.storage.tables import chunks, ledger_entries
+from securecontext.types.errors import Conflict, NotFound
+from securecontext.types.ledger import EntryDraft
+from tests.engines.fixtures import ENGINES
+
+MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOW = "2026-03-01T12:00:00.000000Z"
+FULL = capacity(sources=0, broadcasts=0, agents=0)
+ORIGIN = facts.Origin("uid:1000", "s1")
+T = TypeVar("T")
+
+
+class Rooms:
+    """A store with a ledger, and the rooms' functions with what they all want filled in."""
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self.store = store
+        self.keyring = keyring
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        return self.store.write(lambda transaction: work(transaction.connection))
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        with self.store.read() as connection:
+            return work(connection)
+
+    def remember(
+        self, key: str, value: str, *, importance: int = 3, project: str = "p", agent: str = "default",
+        supersedes: str | None = None, limit: Capacity = FULL, moment: str = NOW,
+    ) -> facts.Remembered:  # fmt: skip
+        def work(connection: Connection) -> facts.Remembered:
+            done = facts.remember(
+                connection, project=project, agent=agent, key=key, value=value, importance=importance,
+                supersedes=supersedes, origin=ORIGIN, capacity=limit, moment=moment,
+            )  # fmt: skip
+            if not done.unchanged:
+                archive.unindex(connection, self.store.text, archive.FACT, done.gone)
+                archive.index(
+                    connection, self.store.text, project=project, parent_kind=archive.FACT, parent=done.fact,
+                    title=key, content=value, session="s1", moment=moment,
+                )  # fmt: skip
+            return done
+
+        return self.write(work)
+
+    def held(self, project: str = "p", agent: str = "default") -> dict[str, str]:
+        found = self.read(lambda c: facts.active(c, project=project, agents=[agent]))
+        return {f.key: f.value for f in found}
+
+    def put(self, source: str, content: str, project: str = "p", **more: Any) -> archive.Stored:
+        draft = archive.Draft("text", source, content, "uid:1000", "s1", **more)
+        return self.write(lambda c: archive.put(c, self.store.text, project, draft, NOW))
+
+    def found(self, *queries: str, project: str = "p", agents: list[str] | None = None) -> list[str]:
+        hits = self.read(lambda c: search(c, self.store.text, project, queries, agents, 10))
+        return [hit.source for hit in hits]
+
+
+@pytest.fixture(params=ENGINES)
+def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rooms]:
+    keyring = Keyring.open(tmp_path / "keys")
+
+    def open_recorder(connection: Connection, moment: datetime) -> audit.Ledger:
+        ledger = audit.Ledger("log_rooms", keyring)
+        ledger.open_log(connection, moment)
+        return ledger
+
+    store: Store
+    engine = None
+    if request.param == "sqlite":
+        store = SqliteStore(tmp_path / "rooms.db", lambda: MOMENT, open_recorder)
+    else:
+        engine = open_postgres(request.getfixturevalue("migrated_postgres_url"))
+        store = PostgresStore(engine, "p", lambda: MOMENT, open_recorder)
+    yield Rooms(store, keyring)
+    store.close()
+    if engine is not None:
+        engine.dispose()
+
+
+# Facts
+
+
+def test_a_key_holds_its_newest_value_and_keeps_its_history(rooms):
+    first = rooms.remember("db", "MySQL")
+    second = rooms.remember("db", "PostgreSQL")
+    assert second.gone == (first.fact,)
+    assert rooms.held() == {"db": "PostgreSQL"}
+    rows = rooms.read(lambda c: facts.history(c, project="p", agent="default", key="db"))
+    assert [(f.value, f.state, f.replaced_by) for f in rows] == [
+        ("MySQL", "replaced", second.fact), ("PostgreSQL", "active", None),
+    ]  # fmt: skip
+
+
+def test_the_same_value_again_writes_nothing(rooms):
+    first = rooms.remember("db", "PostgreSQL")
+    again = rooms.remember("db", "PostgreSQL")
+    assert again.unchanged and again.fact == first.fact
+
+
+def test_superseding_and_undoing_it(rooms):
+    rooms.remember("queue", "RabbitMQ")
+    rooms.remember("broker", "NATS", supersedes="queue")
+    assert rooms.held() == {"broker": "NATS"}
+    done = rooms.write(lambda c: facts.undo(c, project="p", agent="default", key="broker", capacity=FULL))
+    assert done.now is None and [f.key for f in done.back] == ["queue"]
+    assert rooms.held() == {"queue": "RabbitMQ"}
+    with pytest.raises(NotFound):
+        rooms.remember("x", "y", supersedes="absent")
+
+
+def test_undo_leaves_what_has_moved_on(rooms):
+    rooms.remember("queue", "RabbitMQ")
+    rooms.remember("broker", "NATS", supersedes="queue")
+    rooms.remember("queue", "Kafka")
+    done = rooms.write(lambda c: facts.undo(c, project="p", agent="default", key="broker", capacity=FULL))
+    assert done.back == () and rooms.held() == {"queue": "Kafka"}
+
+
+def test_the_least_important_then_oldest_are_evicted_in_one_batch(rooms):
+    small = Capacity(limit=5, from_sources=0, from_broadcasts=0, from_agents=0, target=4)
+    for number, importance in enumerate((5, 1, 1, 3, 2)):
+        moment = f"2026-03-01T12:00:0{number}.000000Z"
+        words = "a pelican" if number == 1 else "something else"
+        rooms.remember(f"k{number}", words, importance=importance, limit=small, moment=moment)
+    done = rooms.remember("k5", "the last straw", limit=small, moment="2026-03-01T12:00:09.000000Z")
+    assert done.count == 4 and len(done.archived) == 2
+    assert sorted(rooms.held()) == ["k0", "k3", "k4", "k5"]
+    assert rooms.found("pelican") == ["memory:default:k1"]
+
+
+def test_forgetting_leaves_no_row(rooms):
+    rooms.remember("db", "MySQL")
+    rooms.remember("db", "PostgreSQL")
+
+    def work(transaction: Transaction) -> tuple[int, ...]:
+        connection = transaction.connection
+        gone = facts.forget(connection, project="p", agent="default", key="db")
+        archive.unindex(connection, rooms.store.text, archive.FACT, gone)
+        rooms.store.text.scrub(connection)
+        transaction.scrub_after_commit()
+        return gone
+
+    assert len(rooms.store.write(work)) == 2
+    assert rooms.found("PostgreSQL") == []
+    assert rooms.read(lambda c: c.execute(select(func.count()).select_from(chunks)).scalar()) == 0
+
+
+def test_notebooks_and_projects_are_apart(rooms):
+    rooms.remember("db", "shared pelican")
+    rooms.remember("db", "pelican of alice", agent="alice")
+    rooms.remember("db", "pelican elsewhere", project="q")
+    assert (rooms.held(), rooms.held(agent="alice"), rooms.held("q")) == (
+        {"db": "shared pelican"}, {"db": "pelican of alice"}, {"db": "pelican elsewhere"},
+    )  # fmt: skip
+    assert rooms.read(lambda c: facts.count_agents(c, "p", 10)) == 2
+    assert rooms.read(lambda c: facts.by_ids(c, "q", [1, 2])) == {}
+
+
+def test_any_text_comes_back_as_it_went_in(rooms):
+    for number, text in enumerate(
+        ("'; DROP TABLE facts; --", "%s %(x)s :y ?", "ünï 🦆 \U0001f9d1\u200d\U0001f680", "\\ \" ' \n\t")
+    ):
+        rooms.remember(f"k{number}", text)
+        assert rooms.held()[f"k{number}"] == text
+
+
+# Archive
+
+
+def test_a_document_is_replaced_found_and_dropped(rooms):
+    rooms.put("a", "a pelican")
+    done = rooms.put("a", "a walrus")
+    rooms.put("b", "another walrus", expires_at="2026-03-02T00:00:00.000000Z")
+    assert done.replaced == 1
+    assert rooms.found("pelican") == []
+    assert sorted(rooms.found("What about the walrus?")) == ["a", "b"]
+    assert rooms.read(lambda c: archive.counts(c, "p")) == {"text": 2}
+    assert rooms.read(lambda c: archive.expired(c, "p", NOW)) == []
+    gone = rooms.read(lambda c: archive.expired(c, "p", "2026-03-03T00:00:00.000000Z"))
+    rooms.write(lambda c: archive.drop(c, rooms.store.text, gone))
+    assert rooms.found("walrus") == ["a"]
+
+
+def test_search_keeps_to_its_project_and_its_notebooks(rooms):
+    rooms.put("a", "pelican")
+    rooms.put("b", "pelican", project="q")
+    rooms.remember("own", "pelican", agent="alice")
+    assert sorted(rooms.found("pelican")) == ["a", "memory:alice:own"]
+    assert rooms.found("pelican", agents=["default"]) == ["a"]
+    assert rooms.found("pelican", project="q") == ["b"]
+
+
+def test_the_newest_summary_is_the_last_one(rooms):
+    for number in range(3):
+        draft = archive.Draft("summary", f"s{number}", f"summary {number}", "uid:1000", "s1")
+        rooms.write(lambda c, draft=draft: archive.put(c, rooms.store.text, "p", draft, NOW))
+    last = rooms.read(lambda c: archive.last(c, "p", "summary"))
+    assert last is not None and last.content == "summary 2"
+
+
+# Sessions
+
+
+def report(rooms, kind, detail, session="s1", project="p"):
+    rooms.write(
+        lambda c: sessions.report(c, project=project, session=session, kind=kind, detail=detail, moment=NOW)
+    )
+
+
+def test_working_state_adds_up_and_a_checkpoint_brings_it_back(rooms):
+    report(rooms, "plan", '["[pending] write"]')
+    for number in range(20):
+        report(rooms, "file_write", f"/p/{number}")
+    report(rooms, "command", "make")
+    report(rooms, "said", "done")
+    report(rooms, "file_write", "/p/other", session="s2")
+    state = rooms.read(lambda c: sessions.gather(c, "p", "s1"))
+    assert state.files[0] == "/p/19" and len(state.files) == 15
+    assert (state.plan, state.commands, state.last_words) == (("[pending] write",), ("make",), "done")
+    report(rooms, sessions.CHECKPOINT, state.dump())
+    found = rooms.read(lambda c: sessions.last_checkpoint(c, "p"))
+    assert found is not None and found[1] == state
+    assert [e.kind for e in rooms.read(lambda c: sessions.recent(c, "p", 3))] == [
+        "file_write",
+        "command",
+        "file_write",
+    ]
+
+
+def test_trimming_keeps_the_newest_of_each_project(rooms):
+    for number in range(6):
+        report(rooms, "command", f"p{number}")
+        report(rooms, "command", f"q{number}", project="q")
+    assert rooms.write(lambda c: sessions.trim(c, "p", kept=4)) == 2
+    assert [e.detail for e in rooms.read(lambda c: sessions.every(c, "p"))] == ["p2", "p3", "p4", "p5"]
+    assert len(rooms.read(lambda c: sessions.every(c, "q"))) == 6
+    assert rooms.write(lambda c: sessions.trim(c, "p", kept=4)) == 0
+    assert rooms.write(lambda c: sessions.trim(c, "nowhere", kept=4)) == 0
+
+
+# Register
+
+
+def test_a_folder_has_one_project_and_keeps_it_when_it_moves(rooms, tmp_path):
+    def enter(folder: Path, ident: str) -> str:
+        place = locate(str(folder), home=tmp_path / "home", machine="m")
+        return rooms.write(lambda c: register.enter(c, place, ident, NOW))
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert enter(tmp_path / "a", "prj_1") == enter(tmp_path / "a", "prj_x") == "prj_1"
+    assert enter(tmp_path / "b", "prj_2") == "prj_2"
+    place = locate(str(tmp_path / "a"), home=tmp_path / "home", machine="m")
+    with pytest.raises(Conflict):
+        rooms.write(lambda c: register.move(c, "prj_2", place, NOW))
+    rooms.write(lambda c: register.merge(c, "prj_1", "prj_2"))
+    assert enter(tmp_path / "a", "prj_x") == "prj_2"
+    assert [e.id for e in rooms.read(register.every)] == ["prj_2"]
+    rooms.write(lambda c: register.remove(c, "prj_2"))
+    assert enter(tmp_path / "a", "prj_3") == "prj_3"
+
+
+# Ledger and retries
+
+
+def test_effect_and_entry_commit_together_and_verify(rooms):
+    def job(transaction: Transaction) -> None:
+        sessions.report(
+            transaction.connection, project="p", session="s1", kind="command", detail="x", moment=NOW
+        )
+        transaction.record(EntryDraft("uid:1000", "s1", "", "call", {"operation": "x"}, {"value": "secret"}))
+
+    for _ in range(3):
+        rooms.store.write(job)
+    verdict = rooms.read(lambda c: verify(c, "log_rooms", rooms.keyring))
+    assert (verdict.status, verdict.entries) == (Status.OK, 4)
+    rows = rooms.read(lambda c: audit.tail(c, "log_rooms", 1))
+    assert rows[0].body is not None and "secret" not in str(rows[0].body)
+
+    def change(connection: Connection) -> None:
+        connection.execute(ledger_entries.update().where(ledger_entries.c.seq == 2).values(kind="refusal"))
+
+    rooms.write(change)
+    assert rooms.read(lambda c: verify(c, "log_rooms", rooms.keyring)).status is Status.TAMPERED
+
+
+def test_a_kept_answer_is_found_again_under_its_key_alone(rooms):
+    call = Call(
+        "call_1", "zc_x", {}, Principal("uid:1000", Standing.AGENT, "mcp", "s1"), MOMENT, None, "k" * 5_000
+    )
+    rooms.write(lambda c: replay.keep(c, call, "d" * 64, {"structured": {}, "text": "done"}))
+    assert rooms.read(lambda c: replay.find(c, call, "d" * 64)) == {"structured": {}, "text": "done"}
+    with pytest.raises(Conflict):
+        rooms.read(lambda c: replay.find(c, call, "e" * 64))
+    rooms.write(lambda c: replay.drop_old(c, "2026-03-02T00:00:00.000000Z"))
+    assert rooms.read(lambda c: replay.find(c, call, "d" * 64)) is None

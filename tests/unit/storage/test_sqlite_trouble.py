@@ -1,0 +1,177 @@
+"""SQLite's troubles, one by one: what is told, what is kept, and what is never overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from securecontext.storage import sqlite
+from securecontext.storage.port import Transaction
+from securecontext.storage.sqlite import SqliteStore
+from securecontext.types.errors import Unavailable
+
+MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def opened(path: Path) -> SqliteStore:
+    return SqliteStore(path, lambda: MOMENT)
+
+
+def put(store: SqliteStore, name: str, value: str) -> None:
+    store.write(
+        lambda t: t.connection.execute(text("INSERT INTO meta VALUES (:n, :v)"), {"n": name, "v": value})
+    )
+
+
+def names(store: SqliteStore) -> list[str]:
+    with store.read() as connection:
+        return list(connection.execute(text("SELECT name FROM meta ORDER BY name")).scalars())
+
+
+def code(store: SqliteStore, name: str = "x") -> str:
+    with pytest.raises(Unavailable) as caught:
+        put(store, name, "v")
+    assert caught.value.hint
+    return caught.value.code
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "p ü%20'.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    made = opened(path)
+    yield made
+    made.close()
+
+
+def test_a_full_database_undoes_the_whole_batch_and_goes_on(store: SqliteStore) -> None:
+    put(store, "before", "v")
+
+    def limited(transaction: Transaction) -> None:
+        pages = transaction.connection.exec_driver_sql("PRAGMA page_count").scalar()
+        transaction.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        transaction.connection.execute(text("INSERT INTO meta VALUES ('big', :v)"), {"v": "x" * 1_000_000})
+
+    with pytest.raises(Unavailable) as caught:
+        store.write(limited)
+    assert caught.value.code == "disk_full"
+    put(store, "after", "v")
+    assert names(store) == ["after", "before"]
+
+
+def test_a_savepoint_does_not_hide_that_the_database_is_full(store: SqliteStore) -> None:
+    def limited(transaction: Transaction) -> str:
+        pages = transaction.connection.exec_driver_sql("PRAGMA page_count").scalar()
+        transaction.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        try:
+            with transaction.savepoint():
+                transaction.connection.execute(
+                    text("INSERT INTO meta VALUES ('big', :v)"), {"v": "x" * 1_000_000}
+                )
+        except Exception:
+            return "hidden"
+        return "done"
+
+    try:
+        assert store.write(limited) == "hidden"
+    except Unavailable as error:
+        assert error.code == "transaction_lost"
+    assert names(store) == []
+
+
+def test_garbage_is_kept_byte_for_byte_and_refused_until_somebody_decides(path: Path) -> None:
+    garbage = os.urandom(8192)
+    path.write_bytes(garbage)
+    with pytest.raises(Unavailable) as caught:
+        opened(path)
+    assert caught.value.code == "database_corrupt"
+    kept = Path(caught.value.details["kept"])
+    assert kept.read_bytes() == garbage and not path.exists()
+    with pytest.raises(Unavailable) as again:
+        opened(path)
+    assert again.value.code == "database_set_aside" and not path.exists()
+    assert sqlite.recover(path) == kept and sqlite.recover(path) is None
+    opened(path).close()
+    assert kept.read_bytes() == garbage
+
+
+def test_setting_aside_never_overwrites(path: Path) -> None:
+    kept = set()
+    for number in range(3):
+        path.write_bytes(b"garbage %d" % number * 999)
+        os.utime(path, (1e9, 1e9))
+        kept.add(sqlite.set_aside(path))
+        sqlite.recover(path)
+    assert len(kept) == 3 and len({k.read_bytes() for k in kept}) == 3
+
+
+def test_one_who_dies_between_mark_and_rename_leaves_a_refused_file(path: Path) -> None:
+    path.write_bytes(b"garbage" * 999)
+    path.with_name(path.name + sqlite.MARKER).write_text(json.dumps({"kept": str(path) + ".corrupt-x"}))
+    with pytest.raises(Unavailable) as caught:
+        opened(path)
+    assert caught.value.code == "database_set_aside" and path.exists()
+    sqlite.recover(path)
+    with pytest.raises(Unavailable) as found:
+        opened(path)
+    assert found.value.code == "database_corrupt"
+    assert Path(found.value.details["kept"]).read_bytes() == b"garbage" * 999
+
+
+def test_a_file_with_a_log_is_checked_without_being_changed(path: Path, tmp_path: Path) -> None:
+    opened(path).close()
+    copy = tmp_path / "copy.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("INSERT INTO meta VALUES ('a', 'b')")
+    copy.write_bytes(path.read_bytes())
+    copy.with_name(copy.name + "-wal").write_bytes(path.with_name(path.name + "-wal").read_bytes())
+    connection.close()
+    data = bytearray(copy.read_bytes())
+    for page in range(3, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 64] = os.urandom(64)
+    copy.write_bytes(data)
+    wal = copy.with_name(copy.name + "-wal").read_bytes()
+    with pytest.raises(Unavailable) as caught:
+        opened(copy)
+    kept = Path(caught.value.details["kept"])
+    assert kept.read_bytes() == data
+    assert kept.with_name(kept.name + "-wal").read_bytes() == wal
+
+
+def test_a_store_whose_file_was_set_aside_touches_no_later_file(store: SqliteStore, path: Path) -> None:
+    put(store, "old", "v")
+    broken = sqlite3.DatabaseError("malformed")
+    broken.sqlite_errorname = "SQLITE_CORRUPT"
+    first = store.translate(broken)
+    assert isinstance(first, Unavailable) and first.code == "database_corrupt"
+    assert code(store) == "database_set_aside"
+    assert store.translate(broken).details == first.details  # told twice, renamed once
+    sqlite.recover(path)
+    fresh = opened(path)
+    put(fresh, "new", "v")
+    assert code(store) == "database_reopened"
+    late = store.translate(broken)
+    assert isinstance(late, Unavailable) and late.code == "database_reopened"
+    assert names(fresh) == ["new"]
+    fresh.close()
+
+
+def test_a_file_that_vanished_is_missed_and_not_made_anew(store: SqliteStore, path: Path) -> None:
+    put(store, "k", "v")
+    path.rename(path.with_suffix(".away"))
+    assert [code(store), code(store)] == ["database_missing", "database_missing"]
+    assert not path.exists()
+    path.with_suffix(".away").rename(path)
+    put(store, "l", "v")
+    assert names(store) == ["k", "l"]
