@@ -103,7 +103,9 @@ def test_a_hit_is_at_most_a_hundred_tokens(house):
     house.remember("k" * 100, "pelican " + "x" * 3_000, who=named("a" * 64))
     answer = house.ask("zc_search", {"queries": ["pelican"]}, who=named("a" * 64))
     ids = tuple(f"{hit['id']} " for hit in answer.structured["hits"])
-    lines = [line for line in answer.text.split("\n") if line.startswith(ids)]  # a fence may start with "d" too
+    lines = [
+        line for line in answer.text.split("\n") if line.startswith(ids)
+    ]  # a fence may start with "d" too
     assert len(lines) == len(ids) == 2
     for line in lines:
         assert -(-len(line) // 4) <= 100
