@@ -72,6 +72,8 @@ def _operation(declared: Operation[Any, Any]) -> str:
 
 def _type(field: dict[str, Any]) -> str:
     kind = str(field.get("type", "object"))
+    if "enum" in field:
+        kind = ", ".join(f"`{value}`" for value in field["enum"])
     if kind == "array":
         kind = "list of " + str(field.get("items", {}).get("type", "objects"))
     limits = {

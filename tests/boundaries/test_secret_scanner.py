@@ -116,6 +116,11 @@ def test_rt_s0_14_a_public_key_and_a_bare_header_are_none():
         '{"client_sec' + 'ret": "Zx81-spectrum"}',
         "token" + ' = "abc123def456"',
         "pass" + 'phrase = "correct horse battery staple"',
+        "X-Access" + "-Key: abcd1234efgh",
+        "private" + "key=abcdefgh1",
+        "the staging pass" + "word is hunter22.",
+        "the pass" + "word was: `Tr0ub4dor`",
+        "our API" + "-key is Zx81Spectrum48k",
     ],
 )
 def test_labelled_values_are_found(text):
@@ -141,6 +146,11 @@ def test_labelled_values_are_found(text):
         "tokens: 12345678 of 200000000",
         "the password: required, at least twelve characters",
         "connect(password=password, secret=secretvalue)",
+        "the password is base64-encoded before it is stored",
+        "the password is 12 characters or longer, the token is short-lived",
+        "the password is PostgreSQL's own, the secret is separation",
+        "the token is validated by OAuth2 and the api key is documented",
+        "the token is 20261124, the api key is X-Request-Id2",
         "postgres://user:password@localhost/db",
         "https://user:${PASSWORD}@host/",
         "http://localhost:3000/@scope/name",

@@ -203,7 +203,7 @@ def test_a_document_is_replaced_found_and_dropped(rooms):
     assert done.replaced == 1
     assert rooms.found("pelican") == []
     assert sorted(rooms.found("What about the walrus?")) == ["a", "b"]
-    assert rooms.read(lambda c: archive.counts(c, "p")) == {"text": 2}
+    assert rooms.read(lambda c: archive.counts(c, "p")) == {("text", "agent"): 2}
     assert rooms.read(lambda c: archive.expired(c, "p", NOW)) == []
     gone = rooms.read(lambda c: archive.expired(c, "p", "2026-03-03T00:00:00.000000Z"))
     rooms.write(lambda c: archive.drop(c, rooms.store.text, gone))

@@ -34,6 +34,7 @@ Examples:
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, help=EXAMPLES)
 GROUPS = {
     "memory": "Working memory: list, show, edit, undo, export, import.",
+    "archive": "Documents and session summaries: list, show, forget.",
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end.",
     "import": "Bring in what others stored.",

@@ -92,9 +92,9 @@ _LAST = (
     .limit(1)
 )
 _COUNT = (
-    select(documents.c.kind, func.count())
+    select(documents.c.kind, documents.c.trust, func.count())
     .where(documents.c.project == bindparam("in_project"))
-    .group_by(documents.c.kind)
+    .group_by(documents.c.kind, documents.c.trust)
 )
 
 
@@ -226,6 +226,12 @@ def named(connection: Connection, project: str, kind: str, source: str) -> Docum
     return None if row is None else Document(*row)
 
 
+def under(connection: Connection, project: str, source: str) -> list[Document]:
+    """Return the documents of every kind under a source, oldest first."""
+    query = select(*_COLUMNS).where(documents.c.project == project, documents.c.source == source)
+    return [_document(row) for row in connection.execute(query.order_by(documents.c.document))]
+
+
 def by_ids(connection: Connection, project: str, ids: Sequence[int]) -> dict[int, Document]:
     """Return documents by id."""
     if not ids:
@@ -240,9 +246,9 @@ def every(connection: Connection, project: str) -> list[Document]:
     return [_document(row) for row in connection.execute(query)]
 
 
-def counts(connection: Connection, project: str) -> dict[str, int]:
-    """Return the number of documents by kind."""
-    return {row[0]: int(row[1]) for row in connection.execute(_COUNT, {"in_project": project})}
+def counts(connection: Connection, project: str) -> dict[tuple[str, str], int]:
+    """Return the number of documents by (kind, trust)."""
+    return {(row[0], row[1]): int(row[2]) for row in connection.execute(_COUNT, {"in_project": project})}
 
 
 def count_up_to(

@@ -62,8 +62,11 @@ def compact(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def compact_output(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of an answer: without defaults, and what is used once stands where it is used."""
-    return compact(_without_defaults(_inlined(schema)))
+    """Return the JSON Schema of an answer: names and types, and what is used once stands where it is used.
+
+    Neither defaults nor what is always there: a caller acts on what it gets, and every session pays for the list.
+    """
+    return compact(_names_and_types(_inlined(schema)))
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
@@ -92,15 +95,15 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _without_defaults(node: Any, *, properties: bool = False) -> Any:
+def _names_and_types(node: Any, *, properties: bool = False) -> Any:
     if isinstance(node, list):
-        return [_without_defaults(item) for item in node]
+        return [_names_and_types(item) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        name: _without_defaults(value, properties=not properties and name in ("properties", "$defs"))
+        name: _names_and_types(value, properties=not properties and name in ("properties", "$defs"))
         for name, value in node.items()
-        if properties or name != "default"
+        if properties or name not in ("default", "required")
     }
 
 

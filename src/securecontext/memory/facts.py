@@ -200,7 +200,8 @@ def remember(
                 "Check the key with zc_search, or leave supersedes out.",
             )
     current = next((f for f in same if f.state == "active"), None)
-    if current and not other and (current.value, current.importance) == (value, importance):
+    same_again = (value, importance, origin.provenance)
+    if current and not other and (current.value, current.importance, current.provenance) == same_again:
         return Remembered(current.id, (), (), count_active(connection, project, agent), unchanged=True)
     _retire(connection, same, "replaced")
     _retire(connection, other, "superseded")

@@ -1,6 +1,7 @@
 """The catalogue of verbs: where rooms meet. Importing this package declares every operation."""
 
 from securecontext.operations import (
+    archives,
     imports,
     knowledge,
     ledger,
@@ -13,6 +14,7 @@ from securecontext.operations import (
 )
 
 __all__ = [
+    "archives",
     "imports",
     "knowledge",
     "ledger",

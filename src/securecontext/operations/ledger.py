@@ -25,7 +25,7 @@ class VerifyInput(Input):
 
 
 class VerifyOutput(Output):
-    """The verdict, see docs/reference/ledger.md."""
+    """The verdict; see `boundaries.verdict.Verdict` and docs/explanation/ledger.md."""
 
     status: str
     entries: int
@@ -34,7 +34,9 @@ class VerifyOutput(Output):
     checkpoints: int
     broken_at: dict[str, Any] | None = None
     broken_kind: str | None = None
+    broken: int
     unanchored: int
+    read_error: str | None = None
     findings: list[dict[str, Any]] = []
     text: str = ""
 
@@ -59,10 +61,7 @@ def _of(world: World, opened: AbstractContextManager[Connection]) -> VerifyOutpu
 
 def _output(world: World, connection: Connection) -> VerifyOutput:
     verdict = world.verify(connection)
-    plain = verdict.as_dict()
-    return VerifyOutput(
-        **{k: v for k, v in plain.items() if k in VerifyOutput.model_fields}, text=verdict.as_text()
-    )
+    return VerifyOutput(**verdict.as_dict(), text=verdict.as_text())
 
 
 @operation(

@@ -20,9 +20,9 @@ def trust_of(principal: Principal) -> str:
     return "person" if principal.standing is Standing.PERSON else "agent"
 
 
-def origin_of(principal: Principal) -> facts.Origin:
+def origin_of(principal: Principal, provenance: str = "EXTRACTED") -> facts.Origin:
     """Return the origin of what a caller stores."""
-    return facts.Origin(created_by=principal.name, session=principal.session, trust=trust_of(principal))
+    return facts.Origin(principal.name, principal.session, trust_of(principal), provenance)
 
 
 def namespace(principal: Principal, agent_id: str | None) -> str:
@@ -84,6 +84,9 @@ class RememberInput(Input):
     importance: fields.Importance = Field(3, description="1 ephemeral … 5 critical")
     agent_id: fields.Agent | None = Field(None, description="notebook; yours by default")
     supersedes: fields.Key | None = Field(None, description="key of a fact this one replaces")
+    provenance: fields.Provenance = (
+        "EXTRACTED"  # what the words mean is in the skill: a list of tools is dear
+    )
 
 
 class RememberOutput(Output):
@@ -130,7 +133,7 @@ def remember(context: Context, given: RememberInput) -> RememberOutput:
         value=given.value,
         importance=given.importance,
         supersedes=given.supersedes,
-        origin=origin_of(context.principal),
+        origin=origin_of(context.principal, given.provenance),
         capacity=allowed,
         moment=timestamp(context.moment),
     )

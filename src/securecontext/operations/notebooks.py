@@ -302,9 +302,7 @@ class ImportedFact(Input):
     trust: Annotated[Literal["agent", "person", "system", "imported", "external"], fields.Plain()] = (
         "imported"
     )
-    provenance: Annotated[Literal["EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN"], fields.Plain()] = (
-        "UNKNOWN"
-    )
+    provenance: fields.Provenance = "UNKNOWN"
 
 
 class ImportInput(Input):

@@ -14,6 +14,7 @@ from securecontext.memory import facts, recall, sessions
 from securecontext.operations.memory import capacity_of, namespace, redaction_note, trust_of
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.storage import schema
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
 
@@ -174,12 +175,13 @@ class StatusOutput(Output):
     limit: int
     limit_parts: dict[str, int]
     documents: int
+    external: int
     summaries: int
     size_kib: int
+    schema_revision: str
     search: str
     ledger_entries: int
     ledger_streams: int
-    redaction: str
 
 
 def _render_status(out: StatusOutput) -> str:
@@ -188,10 +190,11 @@ def _render_status(out: StatusOutput) -> str:
         (
             f"SecureContext {out.version}, project {one_line(out.project, 60)} ({out.project_id})",
             f"Working memory: {out.facts} of {out.limit} facts in notebook {out.notebook} (limit: {parts})",
-            f"Archive: {out.documents} documents, {out.summaries} summaries, {out.size_kib} KiB with the ledger; "
+            f"Archive: {out.documents} documents, {out.summaries} summaries, {out.external} of both from outside; "
             f"search: {out.search}",
+            f"Database: {out.size_kib} KiB with the ledger, schema {out.schema_revision}",
             f"Ledger: {out.ledger_entries} entries in {out.ledger_streams} streams; verify with `zc audit verify`",
-            f"Secrets: {out.redaction}",
+            "Secrets: redacted before storing and before showing",
         )
     )
 
@@ -216,11 +219,12 @@ def status(context: Context, given: StatusInput) -> StatusOutput:
             "broadcasts": allowed.from_broadcasts,
             "agents": allowed.from_agents,
         },
-        documents=counted.get("text", 0),
-        summaries=counted.get("summary", 0),
+        documents=sum(n for (kind, _), n in counted.items() if kind == "text"),
+        external=sum(n for (_, trust), n in counted.items() if trust == "external"),
+        summaries=sum(n for (kind, _), n in counted.items() if kind == "summary"),
         size_kib=context.world.project_path(context.here.id).stat().st_size // 1024,
+        schema_revision=schema.CURRENT,
         search="words (BM25)",
         ledger_entries=entries,
         ledger_streams=streams,
-        redaction="redacted before storing and before showing",
     )

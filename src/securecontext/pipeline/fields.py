@@ -6,7 +6,7 @@ A field that says nothing is told to the ledger as a salted digest: an argument 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -69,6 +69,8 @@ Content = Annotated[
 Queries = Annotated[
     list[str], Field(min_length=1, max_length=limits.QUERIES), Words(limits.QUERY_CHARACTERS, multiline=True)
 ]
+Provenance = Annotated[Literal["EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN"], Plain()]
+"""How a text is known; see `storage.tables.PROVENANCES`."""
 Importance = Annotated[int, Field(ge=1, le=5), Plain()]
 Flag = Annotated[bool, Plain()]
 Number = Annotated[int, Plain()]

@@ -84,12 +84,18 @@ _PEM_BODY: Final = re.compile(r"(?:[A-Za-z0-9+/= \t\r\n]|\\[nr]){40,}")
 _PEM_REACH: Final = 20_000
 
 _LABEL_WORDS: Final = (
-    "password", "passwd", "pwd", "passphrase", "secret", "api_key", "api-key", "apikey", "access_key",
-    "private_key", "token", "credential",
+    "password", "passwd", "pwd", "passphrase", "secret", "token", "credential",
+    "api_key", "api-key", "apikey", "access_key", "access-key", "accesskey", "private_key", "private-key", "privatekey",
 )  # fmt: skip
-_LABEL: Final = re.compile(
+_NAMED: Final = (
     r"(?i:password|passwd|pwd|passphrase|secret(?:[_-]?access)?(?:[_-]?key)?|api[_-]?key|access[_-]?key|"
-    r"private[_-]?key|token|credentials?)" + _ASSIGNED
+    r"private[_-]?key|token|credentials?)"
+)
+_LABEL: Final = re.compile(_NAMED + _ASSIGNED)
+_TOLD: Final = re.compile(_NAMED + r"\s{1,3}(?i:is|was)(?:\s?:)?\s{1,3}")
+"""As people write it: the password is …; what follows is a secret only if it looks like no word."""
+_LIKE_NO_WORD: Final = re.compile(
+    r"[A-Za-z][0-9]+[A-Za-z]|[!@#$%^*+?~](?=.)|[a-z][A-Z].*[0-9]|[0-9].*[a-z][A-Z]"
 )
 _QUOTED: Final = re.compile(r"\\?([\"'`])([^\s\"'`\\][^\"'`\n\x0b\\]{7,})")
 _BARE: Final = re.compile(r"([^\s\"'`,;()\[\]{}<>&|\\]{8,})(.?)")
@@ -178,7 +184,7 @@ def is_placeholder(value: str) -> bool:
 def _labelled(text: str, lowered: str) -> Iterator[Hit]:
     position = 0
     for start in _label_starts(text, lowered):
-        label = _LABEL.match(text, start) if start >= position else None
+        label = (_LABEL.match(text, start) or _TOLD.match(text, start)) if start >= position else None
         if label is None:
             continue
         position = label.end()
@@ -186,8 +192,8 @@ def _labelled(text: str, lowered: str) -> Iterator[Hit]:
         if quoted is not None:
             value = quoted.group(2)
             position = quoted.end()
-            spaced = any(character.isspace() for character in value)
-            if (not spaced or "passphrase" in label.group().lower()) and not is_placeholder(value):
+            whole = "passphrase" in label.group().lower() or not any(c.isspace() for c in value)
+            if whole and not is_placeholder(value) and (label.re is _LABEL or _told_is_secret(label, value)):
                 yield Hit("labelled_secret", *quoted.span(2))
             continue
         bare = _BARE.match(text, position)
@@ -214,8 +220,19 @@ def _label_starts(text: str, lowered: str) -> list[int]:
     return sorted(starts)
 
 
+def _told_is_secret(label: re.Match[str], value: str) -> bool:
+    """Tell ``the password is hunter22`` from ``the password is base64-encoded``."""
+    if _LIKE_NO_WORD.search(value) is not None:
+        return True
+    return (
+        label.group().lower().startswith("pass") and value.isalnum() and _mixed(value) and not value.isdigit()
+    )
+
+
 def _bare_is_secret(text: str, label: re.Match[str], value: str) -> bool:
     """Tell ``PASSWORD=abcdefgh`` and ``password: s3cr3t-value`` from prose, type annotations and counters."""
+    if label.re is _TOLD:
+        return _told_is_secret(label, value.rstrip(".!?:"))
     word = label.group().lower()
     if value.isdigit():
         return not word.startswith("token")

@@ -76,6 +76,7 @@ def test_an_answer_keeps_its_members_whatever_they_are_called() -> None:
     assert set(schema["properties"]) == {"properties", "more"}
     assert schema["properties"]["more"]["description"] == "branches"
     assert "default" not in schema["properties"]["more"]
+    assert "required" not in schema
 
 
 def test_a_definition_used_once_stands_in_its_place_and_one_used_twice_is_kept() -> None:

@@ -101,17 +101,31 @@ def test_limit_is_kept(house):
 def test_a_hit_is_at_most_a_hundred_tokens(house):
     index(house, "/a/very/long/path" * 29, "pelican " * 400)
     house.remember("k" * 100, "pelican " + "x" * 3_000, who=named("a" * 64))
+    marked = {"state": "archived", "trust": "imported", "provenance": "AMBIGUOUS", "agent": "a" * 64}
+    house.do("memory.import", PERSON, facts=[{"key": "z" * 100, "value": "pelican " + "y" * 3_000, **marked}])
     answer = house.ask("zc_search", {"queries": ["pelican"]}, who=named("a" * 64))
     ids = tuple(f"{hit['id']} " for hit in answer.structured["hits"])
     lines = [
         line for line in answer.text.split("\n") if line.startswith(ids)
     ]  # a fence may start with "d" too
-    assert len(lines) == len(ids) == 2
+    assert len(lines) == len(ids) == 3
     for line in lines:
         assert -(-len(line) // 4) <= 100
         assert "pelican" in line
     for hit in answer.structured["hits"]:
         assert -(-len(json.dumps(hit)) // 4) <= 100
+
+
+def test_a_guess_is_marked_as_one_in_search_and_recall(house):
+    house.remember("port", "the pelican listens on 8080", provenance="INFERRED")
+    house.remember("host", "the pelican runs on walrus")
+    hits = {hit["source"]: hit["provenance"] for hit in house.search("pelican")}
+    assert hits == {"memory:default:port": "INFERRED", "memory:default:host": "EXTRACTED"}
+    assert "port [INFERRED]" in house.ask("zc_search", {"queries": ["pelican"]}).text
+    assert "port [INFERRED]: the pelican" in house.recall()
+    assert house.remember("port", "the pelican listens on 8080")["changed"]  # it is known by now
+    assert "INFERRED" not in house.recall()
+    assert house.refused("zc_remember", key="k", value="v", provenance="GUESSED") == "unknown_value"
 
 
 def test_hits_stand_in_a_fence_that_they_cannot_end(house):
