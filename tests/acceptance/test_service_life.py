@@ -271,6 +271,17 @@ def test_only_a_newer_version_replaces_the_service(world: World) -> None:
     assert len(world.served()) == 2
 
 
+def test_a_newer_command_line_replaces_an_older_service(world: World) -> None:
+    with piped(world, other_version(world, "0.0.1")) as shim:
+        assert shim.initialize()["result"]["serverInfo"]["version"] == "0.0.1"
+        told = subprocess.run(
+            [sys.executable, "-I", "-m", "securecontext", "status", "--json"],
+            env=world.env, cwd=world.project, capture_output=True, check=True,
+        )  # fmt: skip
+        assert json.loads(told.stdout)["version"] == __version__
+        assert world.control(do="status")["version"] == __version__
+
+
 def test_a_request_for_another_version_is_judged_by_the_service(world: World) -> None:
     world.serve()
     for version in ("0.0.1", __version__, "", "nonsense", "1e9"):

@@ -18,7 +18,7 @@ import time
 if __name__ == "__main__":  # run as a file: the package is not on the path of an isolated interpreter
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from securecontext import __version__, rendezvous
+from securecontext import __version__, handover, rendezvous
 
 KEY = "securecontext/idempotency-key"
 TRIES = 3
@@ -182,7 +182,7 @@ class Shim:
             return
         self.fruitless += 1
         try:
-            self.socket = self._reach()
+            self.socket = handover.reach(self.home, START_SECONDS, self.command)
         except (OSError, rendezvous.ServiceAway) as error:
             self._give_up(str(error))
             return
@@ -199,49 +199,6 @@ class Shim:
                 out.append(self.initialized + b"\n")
         out += [line + b"\n" for line in (*self.pending.values(), *loose)]
         self.to_service = bytearray().join(out)
-
-    def _reach(self) -> socket.socket:
-        """Return a connection to a service that is not older than this shim, if that can be had."""
-        connection = rendezvous.connect_or_start(self.home, START_SECONDS, self.command)
-        for _ in range(TRIES):
-            if not self._newer_than_service():
-                break
-            connection.close()
-            agreed = self._hand_over()
-            connection = rendezvous.connect_or_start(self.home, START_SECONDS, self.command)
-            if not agreed:
-                break
-        return connection
-
-    def _newer_than_service(self) -> bool:
-        try:
-            with open(os.path.join(self.home, "service.version"), encoding="ascii") as file:
-                running = file.read().strip()
-            return _numbers(__version__) > _numbers(running)
-        except (OSError, ValueError):
-            return False
-
-    def _hand_over(self) -> bool:
-        """Ask an older service to finish, and wait until it has."""
-        try:
-            with rendezvous.connect(self.home, timeout=5.0) as connection:
-                connection.settimeout(5.0)
-                request = json.dumps({"do": "handover", "version": __version__}).encode()
-                connection.sendall(
-                    rendezvous.preamble("control/1", {"version": __version__}) + request + b"\n"
-                )
-                with connection.makefile("rb") as file:
-                    agreed = bool(json.loads(file.readline() or b"{}").get("ok"))
-        except (OSError, ValueError, rendezvous.ServiceAway):
-            return False
-        until = time.monotonic() + START_SECONDS
-        while agreed and time.monotonic() < until:
-            try:
-                rendezvous.connect(self.home, timeout=1.0).close()
-            except OSError:
-                break
-            time.sleep(0.02)
-        return agreed
 
     def _write_service(self) -> None:
         assert self.socket is not None  # noqa: S101 - the caller selected on it
@@ -342,10 +299,6 @@ class Shim:
         except OSError:
             return False
         return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("+")[0].split("."))
 
 
 def main() -> int:

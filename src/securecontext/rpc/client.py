@@ -9,9 +9,11 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from securecontext import __version__, rendezvous
+from securecontext import __version__, handover, rendezvous
 from securecontext.types.errors import BY_NAME, Unavailable, ZcError
 from securecontext.types.ids import new_id
+
+START_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Client:
         if project_path is not None:
             headers["project-path"] = project_path
         try:
-            self._socket = rendezvous.connect_or_start(home)
+            self._socket = handover.reach(home, START_SECONDS)
         except (rendezvous.ServiceAway, OSError) as error:
             raise Unavailable("service_away", str(error), "See `zc service logs` and `zc doctor`.") from error
         self._file = self._socket.makefile("rb")

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from securecontext import __version__, rendezvous
+from securecontext.handover import numbers
 from securecontext.service import guard, journal
 from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable, ZcError
@@ -207,7 +208,7 @@ class Daemon:
                 self._stop()
                 return {"ok": True, "pid": os.getpid()}
             case "handover":
-                newer = _version(str(request.get("version", ""))) > _version(__version__)
+                newer = numbers(str(request.get("version", ""))) > numbers(__version__)
                 if newer:
                     log.info("handing over to version %s", request.get("version"))
                     self._stop()
@@ -297,12 +298,6 @@ class Daemon:
         from securecontext.service import spool
 
         await self.listener.run(lambda: spool.drain(self.app))
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version, for comparing; what is no version is older than any."""
-    parts = text.split("+")[0].split(".")
-    return tuple(int(p) for p in parts) if all(p.isascii() and p.isdigit() for p in parts) else ()
 
 
 def _point_link(home: Path, path: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from securecontext import rendezvous
+from securecontext import handover, rendezvous
 from securecontext.mcp import shim as module
 from securecontext.mcp.shim import KEY, Shim
 
-SOURCES = [Path(module.__file__), Path(rendezvous.__file__)]
+SOURCES = [Path(part.__file__) for part in (module, handover, rendezvous)]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
@@ -26,7 +26,7 @@ def test_it_imports_the_standard_library_alone(source: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0
             if node.module == "securecontext":
-                assert {alias.name for alias in node.names} <= {"__version__", "rendezvous"}
+                assert {alias.name for alias in node.names} <= {"__version__", "handover", "rendezvous"}
             else:
                 found.add(str(node.module).split(".")[0])
     assert found <= sys.stdlib_module_names
@@ -118,10 +118,3 @@ def test_a_refusal_of_the_service_reaches_the_client_with_its_code() -> None:
     answer = json.loads(shim.to_client)["error"]
     assert answer["data"] == {"code": "too_many_connections", "hint": "Close some."}
     assert answer["message"] == "Too many. Close some."
-
-
-@pytest.mark.parametrize(
-    ("older", "newer"), [("0.1.0", "0.1.1"), ("0.9.0", "0.10.0"), ("1.0.0+local", "1.0.1"), ("1", "1.0.1")]
-)
-def test_versions_are_compared_by_their_numbers(older: str, newer: str) -> None:
-    assert module._numbers(older) < module._numbers(newer)
