@@ -98,15 +98,6 @@ _COUNT = (
 )
 
 
-def _up_to(most: str, *kinds: str) -> ScalarSelect[int]:
-    """Return a count of the documents of some kinds that reads no more rows than the parameter named ``most``."""
-    found = select(documents.c.document).where(
-        documents.c.project == bindparam("in_project"), documents.c.kind.in_(kinds)
-    )
-    return select(func.count()).select_from(found.limit(bindparam(most)).subquery()).scalar_subquery()
-
-
-_COUNT_UP_TO = select(_up_to("most_sources", "text", "summary"), _up_to("most_broadcasts", "broadcast"))
 _DROP_CHUNKS_OF = (
     delete(chunks)
     .where(chunks.c.parent_kind == bindparam("of_kind"), chunks.c.parent == bindparam("of_parent"))
@@ -251,13 +242,11 @@ def counts(connection: Connection, project: str) -> dict[tuple[str, str], int]:
     return {(row[0], row[1]): int(row[2]) for row in connection.execute(_COUNT, {"in_project": project})}
 
 
-def count_up_to(
-    connection: Connection, project: str, *, most_sources: int, most_broadcasts: int
-) -> tuple[int, int]:
-    """Return (texts and summaries, broadcasts); counting ends at so many, so a large archive costs no more."""
-    wanted = {"in_project": project, "most_sources": most_sources, "most_broadcasts": most_broadcasts}
-    row = connection.execute(_COUNT_UP_TO, wanted).one()
-    return int(row[0]), int(row[1])
+def up_to(most: int, *kinds: str) -> ScalarSelect[int]:
+    """Return a count of the documents of some kinds in the project ``in_project``; counting ends at so many."""
+    found = select(documents.c.document)
+    found = found.where(documents.c.project == bindparam("in_project"), documents.c.kind.in_(kinds))
+    return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
 def expired(connection: Connection, project: str, moment: str) -> list[int]:

@@ -124,7 +124,7 @@ _DOCUMENTS = select(
 def _parents(connection: Connection, project: str, best: dict[int, float]) -> list[_Parent]:
     """Return the parents of the chunks, best first: a parent is as good as its best chunk."""
     found: dict[tuple[str, int], _Parent] = {}
-    for row in connection.execute(_CHUNKS, {"in_project": project, "which": list(best)}):
+    for row in connection.execute(_CHUNKS, {"in_project": project, "which": list(best)}).all():
         parent = _Parent(row.parent_kind, row.parent, best[row.chunk], row.start, row.length)
         known = found.get((parent.kind, parent.id))
         if known is None or known.score < parent.score:
@@ -139,7 +139,7 @@ def _lift(
     out: list[Hit] = []
     of_facts = {p.id: p for p in parents if p.kind == FACT}
     if of_facts:
-        for row in connection.execute(_FACTS, {"which": list(of_facts)}):
+        for row in connection.execute(_FACTS, {"which": list(of_facts)}).all():
             if agents is None or row.agent in agents:
                 source = f"memory:{row.agent}:{row.key}"
                 out.append(
@@ -147,7 +147,7 @@ def _lift(
                 )
     of_documents = {p.id: p for p in parents if p.kind == DOCUMENT}
     if of_documents:
-        for found in connection.execute(_DOCUMENTS, {"which": list(of_documents)}):
+        for found in connection.execute(_DOCUMENTS, {"which": list(of_documents)}).all():
             out.append(_hit("d", of_documents[found.document], found.source, found.content, found, words))
     return out
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, or_, select, update
 
 from securecontext.contracts import ensure, require
 from securecontext.memory.capacity import Capacity, choose_evicted
@@ -121,13 +121,6 @@ _REPLACED_BY = (
     select(*_COLUMNS).where(facts.c.replaced_by == bindparam("which")).order_by(facts.c.fact.desc())
 )
 _OF_KEY = select(*_COLUMNS).where(_PLACE, facts.c.key == bindparam("of_key")).order_by(facts.c.fact)
-_AGENTS = select(func.count()).select_from(
-    select(facts.c.agent)
-    .distinct()
-    .where(facts.c.project == bindparam("in_project"), facts.c.state == "active")
-    .limit(bindparam("most"))
-    .subquery()
-)
 _ACTIVE_OF = (
     select(*_COLUMNS)
     .where(
@@ -151,9 +144,11 @@ def count_active(connection: Connection, project: str, agent: str) -> int:
     return int(connection.execute(_COUNT, {"in_project": project, "in_agent": agent}).scalar_one())
 
 
-def count_agents(connection: Connection, project: str, most: int) -> int:
-    """Return how many notebooks of a project hold facts; counting ends at ``most``."""
-    return int(connection.execute(_AGENTS, {"in_project": project, "most": most}).scalar_one())
+def agents_up_to(most: int) -> ScalarSelect[int]:
+    """Return a count of the notebooks that hold facts in the project ``in_project``; counting ends at so many."""
+    found = select(facts.c.agent).distinct()
+    found = found.where(facts.c.project == bindparam("in_project"), facts.c.state == "active")
+    return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
 @require(lambda importance: 1 <= importance <= 5, "importance is 1 to 5")
@@ -302,7 +297,7 @@ def undo(connection: Connection, *, project: str, agent: str, key: str, capacity
 def active(connection: Connection, *, project: str, agents: Sequence[str]) -> list[Fact]:
     """Return the facts of some notebooks: most important first, newest first within."""
     found = connection.execute(_ACTIVE_OF, {"in_project": project, "of_agents": list(agents)})
-    return [_fact(r) for r in found]
+    return [_fact(r) for r in found.all()]
 
 
 def by_ids(connection: Connection, project: str, ids: Sequence[int]) -> dict[int, Fact]:

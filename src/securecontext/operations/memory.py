@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydantic import Field
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
 from securecontext.knowledge import archive
@@ -44,12 +44,17 @@ def capacity_of(context: Context) -> Capacity:
     return capacity_in(context.connection, context.here.id)
 
 
+_COUNTED = select(
+    archive.up_to(MOST_SOURCES, "text", "summary"),
+    archive.up_to(MOST_BROADCASTS, "broadcast"),
+    facts.agents_up_to(MOST_AGENTS),
+)
+"""One statement: each call that remembers or recalls asks it."""
+
+
 def capacity_in(connection: Connection, project: str) -> Capacity:
     """Return the limit of a notebook in a project as it is now."""
-    sources, broadcasts = archive.count_up_to(
-        connection, project, most_sources=MOST_SOURCES, most_broadcasts=MOST_BROADCASTS
-    )
-    agents = facts.count_agents(connection, project, MOST_AGENTS)
+    sources, broadcasts, agents = connection.execute(_COUNTED, {"in_project": project}).one()
     return capacity(sources=sources, broadcasts=broadcasts, agents=agents)
 
 

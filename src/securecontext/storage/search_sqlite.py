@@ -36,7 +36,7 @@ class SqliteTextIndex:
             "SELECT rowid, rank FROM chunks_fts WHERE chunks_fts MATCH ? ORDER BY rank LIMIT ?",
             (query, limit),
         )
-        return [Match(int(row[0]), -float(row[1])) for row in rows]
+        return [Match(chunk, -rank) for chunk, rank in rows.all()]
 
     def scrub(self, connection: Connection) -> None:
         """Merge the index into one segment: removed words leave their pages."""
