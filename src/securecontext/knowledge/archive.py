@@ -92,9 +92,9 @@ _LAST = (
     .limit(1)
 )
 _COUNT = (
-    select(documents.c.kind, documents.c.trust, func.count())
+    select(documents.c.kind, func.count())
     .where(documents.c.project == bindparam("in_project"))
-    .group_by(documents.c.kind, documents.c.trust)
+    .group_by(documents.c.kind)
 )
 
 
@@ -237,9 +237,9 @@ def every(connection: Connection, project: str) -> list[Document]:
     return [_document(row) for row in connection.execute(query)]
 
 
-def counts(connection: Connection, project: str) -> dict[tuple[str, str], int]:
-    """Return the number of documents by (kind, trust)."""
-    return {(row[0], row[1]): int(row[2]) for row in connection.execute(_COUNT, {"in_project": project})}
+def counts(connection: Connection, project: str) -> dict[str, int]:
+    """Return the number of documents by kind, out of the index of sources alone."""
+    return {row[0]: int(row[1]) for row in connection.execute(_COUNT, {"in_project": project})}
 
 
 def up_to(most: int, *kinds: str) -> ScalarSelect[int]:

@@ -175,7 +175,6 @@ class StatusOutput(Output):
     limit: int
     limit_parts: dict[str, int]
     documents: int
-    external: int
     summaries: int
     size_kib: int
     schema_revision: str
@@ -190,8 +189,7 @@ def _render_status(out: StatusOutput) -> str:
         (
             f"SecureContext {out.version}, project {one_line(out.project, 60)} ({out.project_id})",
             f"Working memory: {out.facts} of {out.limit} facts in notebook {out.notebook} (limit: {parts})",
-            f"Archive: {out.documents} documents, {out.summaries} summaries, {out.external} of both from outside; "
-            f"search: {out.search}",
+            f"Archive: {out.documents} documents, {out.summaries} summaries; search: {out.search}",
             f"Database: {out.size_kib} KiB with the ledger, schema {out.schema_revision}",
             f"Ledger: {out.ledger_entries} entries in {out.ledger_streams} streams; verify with `zc audit verify`",
             "Secrets: redacted before storing and before showing",
@@ -219,9 +217,8 @@ def status(context: Context, given: StatusInput) -> StatusOutput:
             "broadcasts": allowed.from_broadcasts,
             "agents": allowed.from_agents,
         },
-        documents=sum(n for (kind, _), n in counted.items() if kind == "text"),
-        external=sum(n for (_, trust), n in counted.items() if trust == "external"),
-        summaries=sum(n for (kind, _), n in counted.items() if kind == "summary"),
+        documents=counted.get("text", 0),
+        summaries=counted.get("summary", 0),
         size_kib=context.world.project_path(context.here.id).stat().st_size // 1024,
         schema_revision=schema.CURRENT,
         search="words (BM25)",

@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from securecontext.storage import schema
 from securecontext.storage.port import Recorder, Transaction
-from securecontext.storage.search_sqlite import SqliteTextIndex
+from securecontext.storage.search_sqlite import VOCABULARY, SqliteTextIndex
 from securecontext.storage.writer import Writer
 from securecontext.types.errors import Unavailable, ZcError
 
@@ -49,6 +49,8 @@ def _connect(path: Path, *, writer: bool) -> sqlite3.Connection:
     connection.execute("PRAGMA cell_size_check = ON")
     # The writer moves pages into the file while nobody waits (see `rest`), not in the middle of a call.
     connection.execute("PRAGMA wal_autocheckpoint = 16000")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(VOCABULARY)
     if not writer:
         connection.execute("PRAGMA query_only = ON")
     return connection
