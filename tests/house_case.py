@@ -73,8 +73,19 @@ class House:
         return str(self.do("zc_recall_context", who, **arguments)["text"])
 
     def search(self, *queries: str, who: Principal = AGENT, limit: int = 10) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.do("zc_search", who, queries=list(queries), limit=limit)["hits"]
-        return found
+        """The hits, their snippets without the marks of the fence around them."""
+        answer = self.do("zc_search", who, queries=list(queries), limit=limit)
+        return [{**hit, "snippet": bare(hit["snippet"], answer["fence"])} for hit in answer["hits"]]
+
+    def read(self, *ids: str, who: Principal = AGENT) -> list[dict[str, Any]]:
+        """Whole texts by their ids, as they were stored: without the marks of the fence around them."""
+        answer = self.do("zc_search", who, ids=list(ids))
+        texts: list[dict[str, Any]] = answer["texts"]
+        for text in texts:
+            text["text"] = (
+                text["text"].removeprefix(f"[{answer['fence']} ").removesuffix(f" {answer['fence']}]")
+            )
+        return texts
 
     def shown(self) -> dict[str, str]:
         """The active facts by key, as a person's list has them."""
@@ -106,6 +117,11 @@ class House:
         folder = self.app.settings.home.parent / name
         folder.mkdir(exist_ok=True)
         return self.app.find_project(str(folder), "")
+
+
+def bare(text: str, fence: str) -> str:
+    """A stored text without the marks of the fence around it."""
+    return text.removeprefix(f"[{fence} ").removesuffix(f" {fence}]")
 
 
 def make_house(root: Path) -> House:

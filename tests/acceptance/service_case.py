@@ -233,6 +233,7 @@ class Pipe:
             bufsize=0,
         )
         self._buffer = b""
+        self.notified: list[str] = []
 
     def send(self, data: bytes) -> None:
         assert self.process.stdin is not None
@@ -255,8 +256,15 @@ class Pipe:
 
     def ask(self, message: object) -> dict[str, Any]:
         self.send((message if isinstance(message, bytes) else json.dumps(message).encode()) + b"\n")
-        answer: dict[str, Any] = json.loads(self.line() or b"{}")
-        return answer
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """Return the next message that is an answer; notifications before it are noted by their method."""
+        while True:
+            message: dict[str, Any] = json.loads(self.line() or b"{}")
+            if "method" not in message:
+                return message
+            self.notified.append(message["method"])
 
     def initialize(self) -> dict[str, Any]:
         answer = self.ask(INITIALIZE)

@@ -15,6 +15,7 @@ import pytest
 
 from securecontext import rendezvous
 from securecontext.boundaries import limits
+from securecontext.types.errors import InvalidInput
 from tests.acceptance.service_case import IMPATIENT, INITIALIZE, Raw, World, call, piped
 from tests.waiting import wait_until
 
@@ -286,7 +287,7 @@ def test_openings_that_are_none(world: World) -> None:
     goes_on(world)
 
 
-def test_the_other_doors(world: World) -> None:
+def test_the_other_doors(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.serve(IMPATIENT)
     raw = world.raw("rpc/1")
     for line in (b"{", b"[]", b"5", b"{}", b'{"operation":1,"arguments":{}}', b"[" * 100_000, b"\xff"):
@@ -306,6 +307,29 @@ def test_the_other_doors(world: World) -> None:
         hook = world.raw(b"hook/1 session-start\n\n" + payload)
         hook.socket.shutdown(socket.SHUT_WR)
         assert hook.file.readline().startswith(b"exit 0 "), payload[:40]
+    for header in (b"agent: no such name!", b"scope: nonsense"):
+        told = world.raw(
+            b"hook/1 session-start\n" + header + b"\n\n" + json.dumps({"cwd": str(world.project)}).encode()
+        )
+        told.socket.shutdown(socket.SHUT_WR)
+        said = json.loads(told.file.read().partition(b"\n")[2])["systemMessage"]
+        assert said.startswith("SecureContext could not recall: ") and said.count("\n") == 0
+    tool = {
+        "cwd": str(world.project),
+        "session_id": "s",
+        "tool_name": "Bash",
+        "tool_use_id": "toolu_named_badly",
+    }
+    used = world.raw(b"hook/1 tool-used\nagent: no such name!\n\n" + json.dumps(tool).encode())
+    used.socket.shutdown(socket.SHUT_WR)
+    assert used.file.read() == b"exit 0 0 0\n"
+    entered = world.person().call("audit.tail", {}).structured["entries"]
+    assert "toolu_named_badly" in json.dumps(entered)
+    monkeypatch.setenv("ZC_AGENT_ID", "no such name!")
+    with pytest.raises(InvalidInput) as refused:
+        world.person()
+    monkeypatch.delenv("ZC_AGENT_ID")
+    assert refused.value.code == "bad_agent_id"
     unknown = world.raw(b"hook/1 no-such-event\n\n{}")
     unknown.socket.shutdown(socket.SHUT_WR)
     assert unknown.file.readline().startswith(b"exit 0 ")

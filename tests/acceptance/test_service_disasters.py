@@ -55,6 +55,15 @@ def error_of(answer: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def why_alone(shim: Pipe) -> dict[str, Any]:
+    """Shake hands with a shim that has no service, and return what it answers a call with."""
+    hands = shim.initialize()["result"]
+    error = error_of(shim.ask(call("alone", "zc_status")))
+    assert hands["serverInfo"]["name"] == "zc-ctx" and error["message"] in hands["instructions"]
+    assert shim.ask({"jsonrpc": "2.0", "id": "list", "method": "tools/list"})["result"] == {"tools": []}
+    return error
+
+
 def remember(shim: Pipe, key: str, value: str = "v") -> dict[str, Any]:
     return shim.ask(call(f"r-{key}", "zc_remember", key=key, value=value))
 
@@ -109,7 +118,7 @@ if CAN_MOUNT:
                 while True:
                     file.write(b"x" * 4096)
             with piped(world) as shim:
-                error = error_of(shim.initialize())
+                error = why_alone(shim)
                 assert error["code"] == "service_away"
                 assert "full" in error["message"] or "space" in error["message"]
                 ballast.unlink()
@@ -123,7 +132,7 @@ if CAN_MOUNT:
         with unmounting(world.home):
             assert _mount("-o", "remount,ro,bind", str(world.home))
             with piped(world) as shim:
-                error = error_of(shim.initialize())
+                error = why_alone(shim)
                 assert error["code"] == "service_away"
                 assert "cannot be written" in error["message"] and "ZC_HOME" in error["message"]
                 assert _mount("-o", "remount,rw,bind", str(world.home))
@@ -136,7 +145,7 @@ if os.getuid() != 0:
     def test_a_home_without_the_right_to_write_is_told(world: World) -> None:
         world.home.mkdir(mode=0o500)
         with piped(world) as shim:
-            error = error_of(shim.initialize())
+            error = why_alone(shim)
             assert error["code"] == "service_away"
             assert "cannot be written" in error["message"]
             world.home.chmod(0o700)
@@ -343,7 +352,7 @@ def test_a_key_folder_that_others_may_read_is_told(world: World) -> None:
     world.stop()
     (world.home / "keys").chmod(0o755)
     with piped(world) as shim:
-        error = error_of(shim.initialize())
+        error = why_alone(shim)
         assert error["code"] == "service_away" and "open to other users" in error["message"]
         (world.home / "keys").chmod(0o700)
         assert stored(remember(shim, "k"))

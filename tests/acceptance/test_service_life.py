@@ -213,9 +213,11 @@ def test_leftovers_of_a_dead_service_are_no_obstacle(world: World, leftover: str
 def test_what_lies_in_the_links_place_and_is_not_ours_is_named(world: World) -> None:
     (world.home / rendezvous.LINK).mkdir(parents=True)
     with piped(world) as shim:
-        error = shim.initialize()["error"]
+        hands = shim.initialize()["result"]
+        error = shim.ask(call(1, "zc_status"))["error"]
     assert error["data"]["code"] == "service_away"
     assert str(world.home / rendezvous.LINK) in error["message"]
+    assert error["message"] in hands["instructions"]
 
 
 def test_a_folder_that_is_taken_away_takes_its_service_along(world: World) -> None:

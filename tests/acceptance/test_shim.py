@@ -169,8 +169,32 @@ def test_a_service_that_dies_of_a_call_does_not_take_the_session_along(world: Wo
 def test_a_home_that_cannot_be_is_told(world: World) -> None:
     (world.root / "file").write_text("no folder")
     with piped(world, ZC_HOME=str(world.root / "file" / "zc")) as shim:
-        error = shim.ask(INITIALIZE)["error"]
+        hands = shim.ask(INITIALIZE)["result"]
+        error = shim.ask(call(1, "zc_status"))["error"]
         assert error["data"]["code"] == "service_away" and "ZC_HOME" in error["message"]
+        assert error["message"] in hands["instructions"]
+
+
+def test_a_session_that_begins_without_a_service_gets_its_tools_once_there_is_one(world: World) -> None:
+    with piped(world, broken_shim(world, ["/no/such/program"])) as shim:
+        discover = {"jsonrpc": "2.0", "id": "d", "method": "server/discover"}
+        assert shim.ask(discover)["error"]["code"] == -32601  # a client of that protocol then shakes hands
+        hands = shim.initialize()["result"]
+        assert hands["protocolVersion"] == INITIALIZE["params"]["protocolVersion"]
+        assert shim.ask({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})["result"] == {"tools": []}
+        world.serve()  # somebody has mended it; the client asks nothing, the shim looks by itself
+        assert json.loads(shim.line())["method"] == "notifications/tools/list_changed"
+        tools = shim.ask({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})["result"]["tools"]
+        assert "zc_remember" in {tool["name"] for tool in tools}
+        assert not shim.ask(call(3, "zc_remember", key="k", value="v"))["result"]["isError"]
+
+
+def test_a_client_that_the_service_refuses_is_told_why_at_every_call(world: World) -> None:
+    world.serve()
+    with piped(world, ZC_AGENT_ID="no such name!") as shim:
+        assert "alphabet" in shim.initialize()["result"]["instructions"]
+        error = shim.ask(call(1, "zc_status"))["error"]
+        assert error["data"]["code"] == "bad_agent_id" and error["data"]["hint"]
 
 
 def test_it_ends_with_its_client_and_answers_what_was_asked(world: World) -> None:

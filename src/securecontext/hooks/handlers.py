@@ -17,7 +17,7 @@ from securecontext.boundaries import limits
 from securecontext.operations.sessions import LONGEST_MS
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.corridor import Answer, Corridor
-from securecontext.types.errors import InvalidInput
+from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import hook_session
 from securecontext.validators.input import clean_text
 from securecontext.validators.secrets import redact
@@ -68,20 +68,26 @@ def answer(corridor: Corridor, caller: Caller, event: str, payload: dict[str, An
     if event == "ping":  # asked by `zc doctor`, which runs the installed hook
         return HookAnswer(stdout=b"pong")
     handler = _HANDLERS.get(event)
-    if handler is None or caller.project is None:
-        if handler is None:
-            log.warning("a hook reported the unknown event %r", event[:40])
+    if handler is None:
+        log.warning("a hook reported the unknown event %r", event[:40])
         return OPEN
+    if caller.project is None:
+        return OPEN if caller.trouble is None else refused(event, caller.trouble)
     principal = replace(caller.principal, session=session_of(payload))
     return handler(corridor, replace(caller, principal=principal), payload)
+
+
+def refused(event: str, error: ZcError) -> HookAnswer:
+    """Return what a hook prints whose caller is refused: at the session's start one line, for a person to act on."""
+    if event != "session-start":
+        return OPEN
+    return _say({"systemMessage": f"SecureContext could not recall: {error.message} {error.hint}"})
 
 
 def _session_start(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
     done = _call(corridor, caller, "session.start", {"source": _text(payload.get("source"), 40) or "startup"})
     if done.error is not None:
-        return _say(
-            {"systemMessage": f"SecureContext could not recall: {done.error.message} {done.error.hint}"}
-        )
+        return refused("session-start", done.error)
     context = done.text[: limits.HOOK_CHARACTERS - 500]
     return _say({"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": context}})
 

@@ -4,6 +4,10 @@ Standard library only; run as a file by ``python -I -S`` it needs 10 MB and a fe
 idempotency key to each tool call, so that a call may be sent again; when the service goes away in mid-session (it was
 killed, updated, or stopped), the shim starts or finds the next one, replays the handshake, swallows the second answer
 to it, and resends what was not answered. The client notices one slower call.
+
+Where there is no service to be had when a session begins, the shim shakes hands by itself: a client that is refused
+there gives the server up for the session, or for longer. It then lists no tools, answers with the reason, tries again
+now and then, and tells the client to look anew once a service answers.
 """
 
 from __future__ import annotations
@@ -26,9 +30,14 @@ TRIES = 3
 START_SECONDS = 20.0
 LAST_SECONDS = 5.0
 """How long a client that has closed its end is still owed the answers to what it asked."""
+PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds until a session without a service looks for one again; each pause is twice the one before."""
 ROOM = 1 << 20
 """Bytes that may wait in one direction; until they have gone, nothing more is read from the other side."""
 CHUNK = 1 << 18
+SERVER_ERROR, METHOD_NOT_FOUND = -32000, -32601
+"""Numbers of JSON-RPC errors."""
+OLDEST_PROTOCOL = "2024-11-05"
 PIPE_CHUNK = 4096
 """What a pipe that is ready takes without blocking."""
 
@@ -60,6 +69,10 @@ class Shim:
         self.fruitless = 0
         self.greeted = False
         self.calls = 0
+        self.alone = False
+        self.pause = PAUSE
+        self.look_at = 0.0
+        self.told = ""
 
     def run(self) -> int:
         """Serve until the client closes its end; return the exit code."""
@@ -73,6 +86,10 @@ class Shim:
                     self._drop()
                     return 0
                 ready = self._await(left)
+            elif self.alone and self.socket is None:
+                ready = self._await(max(self.look_at - time.monotonic(), 0.0))
+                if time.monotonic() >= self.look_at:
+                    self._connect()
             else:
                 ready = self._await(None)
             if 1 in ready[1] and not self._write_client():
@@ -167,7 +184,8 @@ class Shim:
         if asked is not None:
             self.pending[asked] = line
         if self.socket is None:
-            self._connect(() if asked is not None else (line,))
+            if asked is not None or not self.alone:  # nobody waits for what a lone shim is told
+                self._connect(() if asked is not None else (line,))
         else:
             self.to_service += line + b"\n"
 
@@ -218,20 +236,50 @@ class Shim:
             self.socket = None
 
     def _give_up(self, why: str, code: str = "service_away", hint: str = "Run `zc doctor`.") -> None:
-        """Answer everything that waits with an error that says what to do; the next call tries again."""
+        """Answer everything that waits: the handshake by ourselves, the rest with what is wrong and what to do."""
         self._drop()
         self.fruitless = 0
-        waiting, self.pending = list(self.pending), {}
-        for ident in waiting:
-            self._refuse(json.loads(ident), code, f"{why} {hint}" if hint not in why else why, hint)
+        waiting, self.pending = self.pending, {}
+        said = f"{why} {hint}" if hint not in why else why
+        for ident, line in waiting.items():
+            self._answer_alone(json.loads(ident), json.loads(line), code, said, hint)
+        self.look_at = time.monotonic() + self.pause
+        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+        if why == self.told:
+            return
+        self.told = why
         try:
             sys.stderr.write(f"zc mcp: {why}\n")
             sys.stderr.flush()
         except OSError:
             pass  # nobody listens there
 
-    def _refuse(self, ident: object, code: str, message: str, hint: str) -> None:
-        error = {"code": -32000, "message": message, "data": {"code": code, "hint": hint}}
+    def _answer_alone(
+        self, ident: object, message: dict[str, object], code: str, said: str, hint: str
+    ) -> None:
+        """Answer one request without a service."""
+        method, params = message.get("method"), message.get("params")
+        if method == "initialize":
+            self.alone = True
+            wanted = params.get("protocolVersion") if isinstance(params, dict) else None
+            result: dict[str, object] = {
+                "protocolVersion": wanted if isinstance(wanted, str) else OLDEST_PROTOCOL,
+                "capabilities": {"tools": {"listChanged": True}},
+                "serverInfo": {"name": "zc-ctx", "version": __version__},
+                "instructions": f"SecureContext has no memory to offer now. {said}",
+            }
+        elif method == "tools/list" and self.alone:
+            result = {"tools": []}
+        elif method == "server/discover":  # a client of that protocol falls back to the handshake
+            self._refuse(ident, code, said, hint, number=METHOD_NOT_FOUND)
+            return
+        else:
+            self._refuse(ident, code, said, hint)
+            return
+        self._answer(json.dumps({"jsonrpc": "2.0", "id": ident, "result": result}).encode())
+
+    def _refuse(self, ident: object, code: str, message: str, hint: str, number: int = SERVER_ERROR) -> None:
+        error = {"code": number, "message": message, "data": {"code": code, "hint": hint}}
         self._answer(json.dumps({"jsonrpc": "2.0", "id": ident, "error": error}).encode())
 
     # From the service
@@ -269,6 +317,9 @@ class Shim:
         if isinstance(message, dict) and "method" not in message:
             if self.swallowed is not None and message.get("id") == self.swallowed:
                 self.swallowed = None
+                if self.alone:
+                    self.alone = False
+                    self._answer(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
                 return
             if self.pending.pop(json.dumps(message.get("id")), None) is not None:
                 self.fruitless = 0
@@ -277,6 +328,7 @@ class Shim:
     def _greet(self, greeting: dict[str, object]) -> None:
         """Look whether a service of ours answers, or refuses this client, which it says on the same line."""
         if greeting.get("service") == "securecontext":
+            self.pause, self.told = PAUSE, ""
             return
         structured = greeting.get("structured")
         error = structured.get("error") if isinstance(structured, dict) else None

@@ -47,9 +47,14 @@ class Client:
         self._file = self._socket.makefile("rb")
         with contextlib.suppress(OSError):  # it may be gone already: the missing greeting says so
             self._socket.sendall(rendezvous.preamble("rpc/1", headers))
-        if not self._line():
+        greeting = self._line()
+        if not greeting:
             why = rendezvous.reason(home) or "The service closed the connection."
             raise Unavailable("service_away", why, "See `zc service logs`.")
+        said = json.loads(greeting)
+        if said.get("ok") is False:  # this client is refused, before any call
+            self.close()
+            raise refused(said)
 
     def call(self, operation: str, arguments: dict[str, Any]) -> Reply:
         """Return the answer of an operation.
@@ -58,7 +63,8 @@ class Client:
             ZcError: what the service refused with.
         """
         asked = {"operation": operation, "arguments": arguments, "key": new_id("key")}
-        self._socket.sendall(json.dumps(asked).encode() + b"\n")
+        with contextlib.suppress(OSError):  # it may have gone: then there is no answer either
+            self._socket.sendall(json.dumps(asked).encode() + b"\n")
         line = self._line()
         if not line:
             raise Unavailable(

@@ -198,7 +198,10 @@ class Listener:
             caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
         except ZcError as error:
             log.warning("a hook was refused: %s", error.code)
-            return handlers.OPEN
+            if opening.word == "session-start" or not headers.pop("agent", ""):
+                return handlers.refused(opening.word, error)
+            # The start has told the person. What tools do is entered all the same, without the name that is none.
+            caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
         return handlers.answer(self._app.corridor, caller, opening.word, payload)
 
     async def _rpc(

@@ -93,7 +93,7 @@ def test_a_secret_is_redacted_before_it_is_stored_and_the_answer_says_so(house):
 def test_four_thousand_characters_are_kept_whole(house):
     value = "".join(chr(ord("a") + i % 26) + (" " if i % 7 == 6 else "") for i in range(4_000))[:4_000]
     done = house.remember("long", value)
-    [text] = house.do("zc_search", ids=[done["id"]])["texts"]
+    [text] = house.read(done["id"])
     assert text["text"] == value and "next" not in text
 
 
@@ -109,7 +109,7 @@ def test_recall_shows_the_beginning_of_a_long_fact_and_how_to_fetch_the_rest(hou
     text = house.recall()
     assert "long: beginning xxx" in text and "the-end" not in text
     assert f'zc_search ids=["{done["id"]}"]' in text
-    assert house.do("zc_search", ids=[done["id"]])["texts"][0]["text"].endswith("the-end")
+    assert house.read(done["id"])[0]["text"].endswith("the-end")
 
 
 # Recall's budget and order
@@ -350,7 +350,7 @@ def test_the_least_important_and_oldest_leave_and_search_still_finds_them(house)
     assert "k0" not in held and f"k{limit - 3}" in held
     [hit] = house.search("early trifle")
     assert hit["archived"]
-    assert house.do("zc_search", ids=[hit["id"]])["texts"][0]["text"] == "an early trifle"
+    assert house.read(hit["id"])[0]["text"] == "an early trifle"
 
 
 def test_the_limit_grows_with_sources_and_notebooks(house):
