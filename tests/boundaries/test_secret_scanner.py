@@ -29,6 +29,7 @@ SECRETS = {
     "google_api_key": "AI" + "za" + letters(35),
     "slack_token": "xo" + "xb-" + letters(12, alphabet=string.digits) + "-" + letters(24),
     "stripe_live_key": "sk" + "_live_" + letters(24),
+    "gitlab_token": "glp" + "at-" + letters(20, 6),
     "jwt": "ey" + "J" + letters(20) + ".ey" + "J" + letters(40, 8) + "." + letters(43, 9),
     "ssh_private_key": pem(),
     "high_entropy": letters(48, 3),
@@ -101,6 +102,17 @@ def test_rt_s0_14_a_pem_block_is_found_when_cut_off_or_escaped():
     assert redact(escaped).text == '"[REDACTED:ssh_private_key]"'
 
 
+def test_the_password_that_curl_is_given_is_found():
+    for text in (
+        "curl -u me:hunt3r-two https://x",
+        "curl --user 'me:hunt3r-two' x",
+        "curl -ume:hunt3r-two x",
+    ):
+        assert [(f.type, "hunt3r" in redact(text).text) for f in scan(text)] == [
+            ("connection_password", False)
+        ]
+
+
 def test_rt_s0_14_a_public_key_and_a_bare_header_are_none():
     public = "-----BEGIN PUBLIC KEY-----"
     assert scan(public + " and -----BEGIN " + "PRIVATE KEY----- begin such files") == ()
@@ -121,6 +133,10 @@ def test_rt_s0_14_a_public_key_and_a_bare_header_are_none():
         "the staging pass" + "word is hunter22.",
         "the pass" + "word was: `Tr0ub4dor`",
         "our API" + "-key is Zx81Spectrum48k",
+        'curl -d "{\\"pass' + 'word\\": \\"Tr0ub4dor99xK\\"}"',
+        "mysqldump --pass" + "word hunterhunter shop",
+        "tool --db-pass" + "word='hunterhunter' --verbose",
+        "tool --api" + "-key=abcdefghij",
     ],
 )
 def test_labelled_values_are_found(text):
@@ -151,6 +167,10 @@ def test_labelled_values_are_found(text):
         "the password is PostgreSQL's own, the secret is separation",
         "the token is validated by OAuth2 and the api key is documented",
         "the token is 20261124, the api key is X-Request-Id2",
+        "tool --password --verbose and tool --token-file secrets.txt",
+        "a-password manager for everybody, no-token policies",
+        "run it with --password $DB_PASSWORD",
+        "sudo -u postgres:staff id; docker run -u 1000:1000 image",
         "postgres://user:password@localhost/db",
         "https://user:${PASSWORD}@host/",
         "http://localhost:3000/@scope/name",

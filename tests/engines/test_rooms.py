@@ -65,7 +65,7 @@ class Rooms:
                 archive.unindex(connection, self.store.text, archive.FACT, done.gone)
                 archive.index(
                     connection, self.store.text, project=project, parent_kind=archive.FACT, parent=done.fact,
-                    title=key, content=value, session="s1", moment=moment,
+                    pieces=archive.pieces_of(key, value), session="s1", moment=moment,
                 )  # fmt: skip
             return done
 

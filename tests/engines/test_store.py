@@ -261,7 +261,7 @@ def test_text_is_found_by_any_of_its_words_within_its_project(store: Store) -> N
                     length=len(tokens), tokens=tokens, session="s", created_at=NOW,
                 )
             )  # fmt: skip
-            store.text.add(transaction.connection, number, tokens)
+            store.text.add(transaction.connection, [(number, tokens)])
 
     store.write(job)
 
@@ -288,7 +288,7 @@ def test_removed_text_is_not_found(store: Store) -> None:
                 session="s", created_at=NOW,
             )
         )  # fmt: skip
-        store.text.add(transaction.connection, 1, "word")
+        store.text.add(transaction.connection, [(1, "word")])
 
     def take(transaction: Transaction) -> None:
         store.text.remove(transaction.connection, [1])

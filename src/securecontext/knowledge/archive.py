@@ -59,6 +59,23 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk of a text with its words, ready to be indexed.
+
+    Attributes:
+        position: 0, 1, 2 … within the text.
+        start: offset in the text, characters.
+        length: characters.
+        words: what the analyser made of title and chunk, space-separated.
+    """
+
+    position: int
+    start: int
+    length: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What `put` did."""
 
@@ -84,7 +101,7 @@ _SAME = select(documents.c.document).where(
     documents.c.source == bindparam("of_source"),
 )
 _INSERT = insert(documents)
-_INSERT_CHUNK = insert(chunks)
+_INSERT_CHUNKS = insert(chunks).returning(chunks.c.chunk, chunks.c.position)
 _LAST = (
     select(*_COLUMNS)
     .where(documents.c.project == bindparam("in_project"), documents.c.kind == bindparam("of_kind"))
@@ -113,8 +130,33 @@ def _document(row: Iterable[Any]) -> Document:
     return Document(*row)
 
 
-def put(connection: Connection, text: TextIndex, project: str, draft: Draft, moment: str) -> Stored:
-    """Store a document and index it; one of the same kind and source is replaced."""
+def pieces_of(title: str, content: str) -> list[Piece]:
+    """Cut a text into chunks and analyse them, the title's words with each. Takes seconds for a million characters."""
+    head = tokens(title)
+    return [
+        Piece(each.position, each.start, len(each.text), " ".join([*head, *tokens(each.text)]))
+        for each in split(content)
+    ]
+
+
+def put(
+    connection: Connection,
+    text: TextIndex,
+    project: str,
+    draft: Draft,
+    moment: str,
+    pieces: Sequence[Piece] | None = None,
+) -> Stored:
+    """Store a document and index it; one of the same kind and source is replaced.
+
+    Args:
+        connection: inside the writer's transaction.
+        text: the index that goes with it.
+        project: id of the project.
+        draft: the document.
+        moment: timestamp.
+        pieces: `pieces_of` its source and content, where they were made before the transaction.
+    """
     wanted = {"in_project": project, "of_kind": draft.kind, "of_source": draft.source}
     old = [int(row[0]) for row in connection.execute(_SAME, wanted)]
     drop(connection, text, old)
@@ -141,8 +183,7 @@ def put(connection: Connection, text: TextIndex, project: str, draft: Draft, mom
         project=project,
         parent_kind=DOCUMENT,
         parent=new,
-        title=draft.source,
-        content=draft.content,
+        pieces=pieces_of(draft.source, draft.content) if pieces is None else pieces,
         session=draft.session,
         moment=moment,
     )
@@ -164,32 +205,31 @@ def index(
     project: str,
     parent_kind: str,
     parent: int,
-    title: str,
-    content: str,
+    pieces: Sequence[Piece],
     session: str,
     moment: str,
 ) -> int:
-    """Cut a text into chunks and index them, the title's words with each; return how many."""
-    head = tokens(title)
-    pieces = split(content)
-    for piece in pieces:
-        words = " ".join([*head, *tokens(piece.text)])
-        inserted = connection.execute(
-            _INSERT_CHUNK,
-            {
-                "project": project,
-                "parent_kind": parent_kind,
-                "parent": parent,
-                "position": piece.position,
-                "start": piece.start,
-                "length": len(piece.text),
-                "tokens": words,
-                "session": session,
-                "created_at": moment,
-            },
-        )
-        text.add(connection, int(inserted.inserted_primary_key[0]), words)  # type: ignore[index]
-    return len(pieces)
+    """Store and index the pieces of a fact or document; return how many."""
+    if not pieces:
+        return 0
+    rows = [
+        {
+            "project": project,
+            "parent_kind": parent_kind,
+            "parent": parent,
+            "position": piece.position,
+            "start": piece.start,
+            "length": piece.length,
+            "tokens": piece.words,
+            "session": session,
+            "created_at": moment,
+        }
+        for piece in pieces
+    ]
+    words = {piece.position: piece.words for piece in pieces}
+    inserted = connection.execute(_INSERT_CHUNKS, rows).all()
+    text.add(connection, [(chunk, words[position]) for chunk, position in inserted])
+    return len(rows)
 
 
 def unindex(connection: Connection, text: TextIndex, parent_kind: str, parents: Sequence[int]) -> int:

@@ -202,8 +202,7 @@ def _index(
         project=target.project,
         parent_kind=archive.FACT,
         parent=fact,
-        title=key,
-        content=made.value,
+        pieces=archive.pieces_of(key, made.value),
         session=target.session,
         moment=made.created_at,
     )

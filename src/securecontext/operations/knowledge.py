@@ -63,6 +63,7 @@ def _render_indexed(out: IndexOutput) -> str:
     permission=Permission.ARCHIVE_WRITE,
     effects=Effects.WRITES,
     render=_render_indexed,
+    prepare=lambda world, asker, given: archive.pieces_of(given.source, given.content),
     example={"source": "docs/adr/0001.md", "content": "We use PostgreSQL because …"},
 )
 def index(context: Context, given: IndexInput) -> IndexOutput:
@@ -80,6 +81,7 @@ def index(context: Context, given: IndexInput) -> IndexOutput:
             trust=trust_of(context.principal),
         ),
         timestamp(context.moment),
+        context.prepared,
     )
     return IndexOutput(
         id=f"d{stored.document}",

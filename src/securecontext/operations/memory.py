@@ -66,8 +66,7 @@ def index_fact(context: Context, fact: int, agent: str, key: str, value: str) ->
         project=context.here.id,
         parent_kind=archive.FACT,
         parent=fact,
-        title=key,
-        content=value,
+        pieces=archive.pieces_of(key, value),
         session=context.principal.session,
         moment=timestamp(context.moment),
     )
@@ -188,9 +187,9 @@ def _render_forgotten(out: ForgetOutput) -> str:
 def erase(context: Context, agent: str, key: str) -> tuple[int, ...]:
     """Delete a key with its history, its chunks, and the traces that engines keep."""
     gone = facts.forget(context.connection, project=context.here.id, agent=agent, key=key)
-    if archive.unindex(context.connection, context.text, archive.FACT, gone):
+    archive.unindex(context.connection, context.text, archive.FACT, gone)
+    if gone:  # of a value that was replaced the words are out of the index already, but still in its pages
         context.text.scrub(context.connection)
-    if gone:
         context.writing.scrub_after_commit()
     return gone
 

@@ -208,8 +208,7 @@ def _copy(
                     project=target.id,
                     parent_kind=archive.FACT,
                     parent=done.fact,
-                    title=key,
-                    content=fact.value,
+                    pieces=archive.pieces_of(key, fact.value),
                     session=f"merged:{source.id}",
                     moment=fact.created_at,
                 )

@@ -137,7 +137,7 @@ def summarize_session(context: Context, given: SummarizeInput) -> SummarizeOutpu
     """Archive a summary of this session for a year; the next recall shows it."""
     until = timestamp(context.moment + timedelta(days=SUMMARY_DAYS))
     when = timestamp(context.moment)
-    source = f"[SESSION_SUMMARY] {when[:10]} {when[11:19]} {secrets.token_hex(2)}"
+    source = f"[SESSION_SUMMARY] {when[:10]} {when[11:19]} {secrets.token_hex(8)}"
     stored = archive.put(
         context.connection,
         context.text,

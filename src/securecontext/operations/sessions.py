@@ -185,7 +185,7 @@ def compacted(context: Context, given: CompactedInput) -> Done:
         context.here.id,
         archive.Draft(
             kind="summary",
-            source=f"[COMPACTION] {when[:10]} {when[11:19]} {secrets.token_hex(2)}",
+            source=f"[COMPACTION] {when[:10]} {when[11:19]} {secrets.token_hex(8)}",
             content=given.summary,
             created_by=context.principal.name,
             session=context.principal.session,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from securecontext.boundaries import limits
+from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import AGENT_ID_LIMIT, clean_text
 from securecontext.validators.secrets import Redacted, redact
 
@@ -49,7 +50,17 @@ def cleaned(text: str, name: str, words: Words) -> Redacted:
         InvalidInput: it is too long, or holds characters that no stored text may hold.
     """
     clean = clean_text(text, field=name, limit=words.limit, multiline=words.multiline)
-    return redact(clean.strip() if words.strip else clean)
+    found = redact(clean.strip() if words.strip else clean)
+    if len(found.text) > words.limit:
+        raise InvalidInput(
+            "too_long",
+            f"The {name} holds a secret; with that redacted it is longer than {words.limit} characters.",
+            "Leave the secret out; nothing was stored.",
+            limit=words.limit,
+            length=len(found.text),
+            field=name,
+        )
+    return found
 
 
 KEY = Words(limits.KEY_CHARACTERS, plain=True, strip=True)

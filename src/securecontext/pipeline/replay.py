@@ -18,7 +18,9 @@ from securecontext.types.errors import Conflict
 from securecontext.types.ids import timestamp
 
 if TYPE_CHECKING:
+    from securecontext.boundaries.policy import Principal
     from securecontext.pipeline.corridor import Call
+    from securecontext.pipeline.world import Project
 
 KEPT = timedelta(hours=24)
 _FIND = select(idempotency.c.request_digest, idempotency.c.response).where(
@@ -28,8 +30,13 @@ _KEEP = insert(idempotency)
 _DROP = delete(idempotency).where(idempotency.c.created_at < bindparam("before"))
 
 
-def _scope(call: Call) -> str:
-    return f"{call.principal.name}/{call.operation}"
+def _scope(principal: Principal, project: Project | None, operation: str) -> str:
+    """Return within what a key names one call: two agents, or two projects, that use one key mean two calls."""
+    return f"{principal.name}/{project.id if project else ''}/{principal.namespace}/{operation}"
+
+
+def _scope_of(call: Call) -> str:
+    return _scope(call.principal, call.project, call.operation)
 
 
 def _key(key: str) -> str:
@@ -46,7 +53,7 @@ def find(connection: Connection, call: Call, request_digest: str) -> dict[str, A
     if not call.idempotency_key:
         return None
     row = connection.execute(
-        _FIND, {"wanted_scope": _scope(call), "wanted_key": _key(call.idempotency_key)}
+        _FIND, {"wanted_scope": _scope_of(call), "wanted_key": _key(call.idempotency_key)}
     ).first()
     if row is None:
         return None
@@ -60,9 +67,9 @@ def find(connection: Connection, call: Call, request_digest: str) -> dict[str, A
     return kept
 
 
-def known(connection: Connection, principal: str, operation: str, key: str) -> bool:
+def known(connection: Connection, principal: Principal, project: Project, operation: str, key: str) -> bool:
     """Say whether a call with this key was answered."""
-    scope = f"{principal}/{operation}"
+    scope = _scope(principal, project, operation)
     return connection.execute(_FIND, {"wanted_scope": scope, "wanted_key": _key(key)}).first() is not None
 
 
@@ -73,7 +80,7 @@ def keep(connection: Connection, call: Call, request_digest: str, answer: dict[s
     connection.execute(
         _KEEP,
         {
-            "scope": _scope(call),
+            "scope": _scope_of(call),
             "key": _key(call.idempotency_key),
             "request_digest": request_digest,
             "response": json.dumps(answer),

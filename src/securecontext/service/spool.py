@@ -75,4 +75,4 @@ def _told_before(app: App, caller: Caller, event: str, note: dict[str, Any]) -> 
     if not key or caller.project is None:
         return False
     with app.store(caller.project.id).read() as connection:
-        return replay.known(connection, caller.principal.name, "session.observed", key)
+        return replay.known(connection, caller.principal, caller.project, "session.observed", key)

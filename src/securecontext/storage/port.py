@@ -36,8 +36,8 @@ class Match:
 class TextIndex(Protocol):
     """Full-text search over analysed tokens: the part that each engine does its own way."""
 
-    def add(self, connection: Connection, chunk: int, tokens: str) -> None:
-        """Index the space-separated tokens of one chunk."""
+    def add(self, connection: Connection, chunks: Sequence[tuple[int, str]]) -> None:
+        """Index chunks, each with its space-separated tokens."""
 
     def remove(self, connection: Connection, chunks: Sequence[int]) -> None:
         """Take chunks out of the index."""

@@ -24,7 +24,7 @@ _MATCH = text(
 class PostgresTextIndex:
     """The `TextIndex` of a PostgreSQL database."""
 
-    def add(self, connection: Connection, chunk: int, tokens: str) -> None:
+    def add(self, connection: Connection, chunks: Sequence[tuple[int, str]]) -> None:
         """Do nothing: the chunk's row holds its tokens."""
 
     def remove(self, connection: Connection, chunks: Sequence[int]) -> None:

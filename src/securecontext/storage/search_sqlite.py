@@ -32,14 +32,16 @@ _LEAST_IDF: Final = 1e-6
 class SqliteTextIndex:
     """The `TextIndex` of an SQLite file."""
 
-    def add(self, connection: Connection, chunk: int, tokens: str) -> None:
-        """Index the tokens of one chunk."""
-        connection.exec_driver_sql("INSERT INTO chunks_fts (rowid, tokens) VALUES (?, ?)", (chunk, tokens))
+    def add(self, connection: Connection, chunks: Sequence[tuple[int, str]]) -> None:
+        """Index the tokens of chunks."""
+        connection.exec_driver_sql("INSERT INTO chunks_fts (rowid, tokens) VALUES (?, ?)", list(chunks))
 
     def remove(self, connection: Connection, chunks: Sequence[int]) -> None:
         """Take chunks out of the index."""
-        for chunk in chunks:
-            connection.exec_driver_sql("DELETE FROM chunks_fts WHERE rowid = ?", (chunk,))
+        if chunks:
+            connection.exec_driver_sql(
+                "DELETE FROM chunks_fts WHERE rowid = ?", [(chunk,) for chunk in chunks]
+            )
 
     def match(self, connection: Connection, project: str, tokens: Sequence[str], limit: int) -> list[Match]:
         """Return the best chunks that hold any of the tokens; a file holds one project, so it is not filtered."""

@@ -62,6 +62,7 @@ SHAPES: Final = (
         _always,
     ),
     _Shape("github_fine_grained_pat", ("github_pat_",), re.compile(r"github_pat_[A-Za-z0-9_]{22,}"), _always),
+    _Shape("gitlab_token", ("glpat-",), re.compile(r"glpat-[A-Za-z0-9_-]{20,}"), _always),
     _Shape("google_api_key", ("AIza",), re.compile(r"AIza[A-Za-z0-9_-]{35}"), _always),
     _Shape("slack_token", ("xox",), re.compile(r"xox[abeoprs]-[A-Za-z0-9-]{10,}"), _always),
     _Shape("stripe_live_key", ("k_live_",), re.compile(r"[spr]k_live_[A-Za-z0-9]{24,}"), _always),
@@ -73,12 +74,13 @@ SHAPES: Final = (
     ),
 )
 
-_ASSIGNED: Final = r"[\"'\]]{0,2}\s{0,3}(?::=|=>|==?|:)\s{0,3}"
+_ASSIGNED: Final = r"(?:\\?[\"'\]]){0,2}\s{0,3}(?::=|=>|==?|:)\s{0,3}"
 _AWS_SECRET: Final = re.compile(
     r"(?i:secret[_\- ]?(?:access[_\- ]?)?key)" + _ASSIGNED + r"\\?[\"']?([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])"
 )
 _BEARER: Final = re.compile(r"(?i:bearer)[ \t]{1,4}([A-Za-z0-9._~+/=-]{20,})")
 _URL_PASSWORD: Final = re.compile(r"://[^\s/:@?#\"'<>]{0,128}:([^\s/?#\"'<>]{3,256})@")
+_CURL_USER: Final = re.compile(r"(?<!\S)(?:-u|--user)[ =]{0,2}[\"']?[^\s:\"']{1,64}:([^\s\"']{3,256})")
 _PEM_BEGIN: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_BODY: Final = re.compile(r"(?:[A-Za-z0-9+/= \t\r\n]|\\[nr]){40,}")
 _PEM_REACH: Final = 20_000
@@ -94,6 +96,8 @@ _NAMED: Final = (
 _LABEL: Final = re.compile(_NAMED + _ASSIGNED)
 _TOLD: Final = re.compile(_NAMED + r"\s{1,3}(?i:is|was)(?:\s?:)?\s{1,3}")
 """As people write it: the password is …; what follows is a secret only if it looks like no word."""
+_FLAG: Final = re.compile(_NAMED + r"[ \t=]{1,2}")
+"""The end of an option such as ``--db-password``, before its value."""
 _LIKE_NO_WORD: Final = re.compile(
     r"[A-Za-z][0-9]+[A-Za-z]|[!@#$%^*+?~](?=.)|[a-z][A-Z].*[0-9]|[0-9].*[a-z][A-Z]"
 )
@@ -141,6 +145,10 @@ def shaped(text: str) -> Iterator[Hit]:
         for match in _URL_PASSWORD.finditer(text):
             if not is_placeholder(match.group(1)):
                 yield Hit("connection_password", *match.span(1))
+    if "curl" in text:
+        for match in _CURL_USER.finditer(text):
+            if not is_placeholder(match.group(1)):
+                yield Hit("connection_password", *match.span(1))
     lowered = text.lower()
     if "bearer" in lowered:
         for match in _BEARER.finditer(text):
@@ -184,7 +192,7 @@ def is_placeholder(value: str) -> bool:
 def _labelled(text: str, lowered: str) -> Iterator[Hit]:
     position = 0
     for start in _label_starts(text, lowered):
-        label = (_LABEL.match(text, start) or _TOLD.match(text, start)) if start >= position else None
+        label = _label_at(text, start) if start >= position else None
         if label is None:
             continue
         position = label.end()
@@ -193,7 +201,11 @@ def _labelled(text: str, lowered: str) -> Iterator[Hit]:
             value = quoted.group(2)
             position = quoted.end()
             whole = "passphrase" in label.group().lower() or not any(c.isspace() for c in value)
-            if whole and not is_placeholder(value) and (label.re is _LABEL or _told_is_secret(label, value)):
+            if (
+                whole
+                and not is_placeholder(value)
+                and (label.re is not _TOLD or _told_is_secret(label, value))
+            ):
                 yield Hit("labelled_secret", *quoted.span(2))
             continue
         bare = _BARE.match(text, position)
@@ -220,6 +232,15 @@ def _label_starts(text: str, lowered: str) -> list[int]:
     return sorted(starts)
 
 
+def _label_at(text: str, start: int) -> re.Match[str] | None:
+    if text[start - 1 : start] == "-":
+        option = max(text.rfind(space, 0, start) for space in (" ", "\t", "\n")) + 1
+        found = _FLAG.match(text, start) if text.startswith("--", option) else None
+        if found is not None:
+            return found
+    return _LABEL.match(text, start) or _TOLD.match(text, start)
+
+
 def _told_is_secret(label: re.Match[str], value: str) -> bool:
     """Tell ``the password is hunter22`` from ``the password is base64-encoded``."""
     if _LIKE_NO_WORD.search(value) is not None:
@@ -231,6 +252,8 @@ def _told_is_secret(label: re.Match[str], value: str) -> bool:
 
 def _bare_is_secret(text: str, label: re.Match[str], value: str) -> bool:
     """Tell ``PASSWORD=abcdefgh`` and ``password: s3cr3t-value`` from prose, type annotations and counters."""
+    if label.re is _FLAG:
+        return not value.startswith("-")
     if label.re is _TOLD:
         return _told_is_secret(label, value.rstrip(".!?:"))
     word = label.group().lower()

@@ -383,7 +383,14 @@ def test_an_unknown_event_is_logged_and_passes(house, caplog):
 def test_a_folder_without_a_project_passes(house):
     caller = introduce(house.app, Standing.HOOK, "hook", 1000, {"project-path": "/nowhere/at/all"})
     for event in EVENTS:
-        assert handlers.answer(house.app.corridor, caller, event, {}) == handlers.OPEN
+        answer = handlers.answer(house.app.corridor, caller, event, {})
+        if event == "session-start":  # where a person can act on it
+            assert json.loads(answer.stdout) == {
+                "systemMessage": "SecureContext could not recall: The project's folder does not exist. "
+                "Call from an existing folder."
+            }
+        else:
+            assert answer == handlers.OPEN
 
 
 JSON = st.recursive(

@@ -217,6 +217,16 @@ def test_w_38_two_summaries_on_one_day_both_live(house):
     assert house.do("zc_status")["summaries"] == 2
 
 
+def test_w_38_as_many_summaries_as_come_in_one_second_all_live(house):
+    moment = house.moment
+    for number in range(
+        1_000
+    ):  # with four random digits in the source, some two of them would have been the same
+        house.moment = moment
+        house.do("zc_summarize_session", summary=f"Summary {number}.")
+    assert house.do("zc_status")["summaries"] == 1_000
+
+
 def test_a_summary_is_kept_for_a_year_and_then_goes(house):
     from datetime import timedelta
 
@@ -418,6 +428,21 @@ def test_w_40_nor_of_one_that_was_evicted_or_superseded_first(house):
     house.do("zc_forget", key="queue")
     stored = house.bytes_on_disk()
     assert b"zebrafinch" not in stored and b"wolverine" not in stored
+
+
+def test_w_40_a_superseded_value_leaves_the_pages_of_the_index_when_it_alone_is_forgotten(house):
+    house.remember("queue", "wolverine " * 30)
+    house.remember("broker", "NATS", supersedes="queue")
+    house.do("zc_forget", key="queue")
+    assert b"wolverin" not in house.bytes_on_disk()
+
+
+def test_a_key_that_redaction_makes_too_long_is_refused(house):
+    key = "k" * 80 + " ://u:s3cretpw@host"
+    assert len(key) <= 100
+    answer = house.ask("zc_remember", {"key": key, "value": "v"})
+    assert answer.error is not None and answer.error.code == "too_long"
+    assert "secret" in answer.error.message and house.shown() == {}
 
 
 # Status

@@ -6,14 +6,14 @@ import sqlite3
 from datetime import datetime
 
 import pytest
-from tests.house_case import AGENT, HOOK, PERSON
+from tests.house_case import AGENT, HOOK, PERSON, named
 
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
 from securecontext.contracts import require
 from securecontext.pipeline.corridor import Call, Corridor
 from securecontext.pipeline.operation import CATALOGUE, Context, Effects, Input, Output, operation
-from securecontext.types.errors import Conflict, ContractBroken, Unavailable
+from securecontext.types.errors import Conflict, ContractBroken, NotFound, Unavailable
 
 MARK = "quetzal-umbrella"
 
@@ -337,6 +337,32 @@ def test_a_key_belongs_to_its_operation_and_its_principal(house):
     assert house.ask("zc_forget", {"key": "k"}, key="once").error is None
     assert house.ask("zc_remember", {"key": "k", "value": "w"}, who=other, key="once").error is None
     assert house.shown() == {"k": "w"}
+
+
+def test_two_agents_that_use_one_key_mean_two_calls(house):
+    arguments = {"key": "k", "value": "v"}
+    for who in (named("alice"), named("bob"), named("alice")):
+        assert house.ask("zc_remember", arguments, who=who, key="once").error is None
+    listed = house.do("memory.list", PERSON)["facts"]
+    assert [(f["agent"], f["key"]) for f in listed] == [("alice", "k"), ("bob", "k")]
+
+
+def test_a_retried_call_is_answered_before_anything_is_prepared(house, declare):
+    prepared = []
+
+    def prepare(world, asker, given):
+        if prepared:
+            raise NotFound("gone", "It was done already.", "No.")
+        prepared.append(given)
+
+    def effect(context, given):
+        return TryOutput()
+
+    name = declare(effect, prepare=prepare)
+    first = house.ask(name, key="once")
+    again = house.ask(name, key="once")
+    assert first.error is None and again.structured == first.structured
+    assert house.ask(name, key="another").error is not None
 
 
 def test_a_refused_call_may_be_retried_under_its_key(house):

@@ -25,7 +25,7 @@ def large(store, monkeypatch):
     def job(transaction):
         for row in range(1, ROWS + 1):
             words = ["common", "filler"] + ["frequent"] * (row % 4 == 3) + ["rare"] * (row in (7, 8))
-            store.text.add(transaction.connection, row, " ".join(words))
+            store.text.add(transaction.connection, [(row, " ".join(words))])
 
     store.write(job)
     return store
