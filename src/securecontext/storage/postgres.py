@@ -165,11 +165,9 @@ class PostgresStore:
         status = driver.info.transaction_status
         return status not in (TransactionStatus.INERROR, TransactionStatus.UNKNOWN)
 
-    def scrub(self, connection: Connection) -> None:
+    def scrub(self, connection: Connection) -> bool:
         """Do nothing: old row versions are the server's to vacuum, and its log is not ours to cut."""
-
-    def rest(self, connection: Connection) -> None:
-        """Do nothing: the server does its own housekeeping."""
+        return True
 
     def translate(self, error: BaseException) -> BaseException:
         """Return our refusal for a driver's error; other errors come back as they are."""

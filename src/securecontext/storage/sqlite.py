@@ -33,6 +33,9 @@ from securecontext.types.errors import Unavailable, ZcError
 
 T = TypeVar("T")
 MARKER = ".set-aside"
+PATIENCE_MS = 10_000
+"""How long it is waited for another program that holds the file."""
+SCRUB_PATIENCE_MS = 200
 QUICK_CHECK_BYTES = 64 * 1024 * 1024
 """A file up to this size is checked page by page when it is opened; a larger one by its header and schema."""
 
@@ -40,14 +43,16 @@ QUICK_CHECK_BYTES = 64 * 1024 * 1024
 def _connect(path: Path, *, writer: bool) -> sqlite3.Connection:
     # mode=rw: a file that was taken away is missed, not made anew and empty in its place.
     address = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(address, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        address, uri=True, timeout=PATIENCE_MS / 1000, isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    # The writer moves pages into the file while nobody waits (see `rest`), not in the middle of a call.
+    # The writer moves pages into the file while nobody waits (see `scrub`), not in the middle of a call.
     connection.execute("PRAGMA wal_autocheckpoint = 16000")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(VOCABULARY)
@@ -181,13 +186,18 @@ class SqliteStore:
         driver = connection.connection.dbapi_connection
         return bool(driver is not None and driver.in_transaction)
 
-    def scrub(self, connection: Connection) -> None:
-        """Move the log's pages into the file and empty the log."""
-        _checkpoint(connection, "TRUNCATE")
+    def scrub(self, connection: Connection) -> bool:
+        """Move the log's pages into the file and empty the log; say whether that could be done.
 
-    def rest(self, connection: Connection) -> None:
-        """Do the checkpoint that calls were spared."""
-        _checkpoint(connection, "TRUNCATE")
+        It cannot while another program reads the file, for whom it is not waited long.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute(f"PRAGMA busy_timeout = {SCRUB_PATIENCE_MS}")
+        try:
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+        return not busy
 
     def translate(self, error: BaseException) -> BaseException:
         """Return our refusal for a driver's error, setting a broken file aside."""
@@ -285,11 +295,6 @@ def _quick_check(path: Path) -> None:
 
 def _marker(path: Path) -> Path:
     return path.with_name(path.name + MARKER)
-
-
-def _checkpoint(connection: Connection, mode: str) -> None:
-    driver: Any = connection.connection.dbapi_connection
-    driver.execute(f"PRAGMA wal_checkpoint({mode})")
 
 
 def refuse_if_set_aside(path: Path) -> None:

@@ -44,11 +44,8 @@ class Backend(Protocol):
     def translate(self, error: BaseException) -> BaseException:
         """Return the refusal that a caller should see for a driver's error; other errors come back as they are."""
 
-    def scrub(self, connection: Connection) -> None:
-        """Clean write-ahead copies of removed text; outside a transaction."""
-
-    def rest(self, connection: Connection) -> None:
-        """Do what is best done while nobody waits; outside a transaction."""
+    def scrub(self, connection: Connection) -> bool:
+        """Clean write-ahead copies of removed text, outside a transaction; say whether it could be done now."""
 
 
 @dataclass(slots=True)
@@ -125,6 +122,8 @@ class Writer:
         self._connection: Connection | None = None
         self._used = 0.0
         self._waiting = 0
+        self._owed = False
+        """Whether removed text may still lie in the log."""
 
     def run(self, job: Callable[[Transaction], T]) -> T:
         """Queue a job and wait for its durable result."""
@@ -181,7 +180,7 @@ class Writer:
     def _rest(self) -> None:
         """Do what is best done while nobody waits, and close the connection. The turn is held."""
         if self._connection is not None:
-            self._tidy(self._backend.rest, self._connection)
+            self._tidy(self._scrub, self._connection)
             self._tidy(lambda done: done.close(), self._connection)
             self._connection = None
 
@@ -237,9 +236,15 @@ class Writer:
         # The commit is durable. Whatever fails from here on must not undo an answer, or the batch would be done again.
         if self._recorder is not None:
             self._recorder.committed()
-        if state.scrub:
-            self._tidy(self._backend.scrub, connection)
+        if state.scrub or self._owed:
+            self._tidy(self._scrub, connection)
         return done
+
+    def _scrub(self, connection: Connection) -> None:
+        """Clean the log, or try again with the next write."""
+        owed, self._owed = self._owed, not self._backend.scrub(connection)
+        if self._owed and not owed:
+            log.warning("the log of %s is held by another program; removed text leaves it later", self._name)
 
     def _told(self, error: BaseException) -> BaseException:
         """Return what the caller sees; a failure on the way to it must not leave the caller waiting."""

@@ -437,6 +437,22 @@ def test_w_40_a_superseded_value_leaves_the_pages_of_the_index_when_it_alone_is_
     assert b"wolverin" not in house.bytes_on_disk()
 
 
+def test_w_40_what_another_program_keeps_in_the_log_leaves_it_with_the_next_write(house, caplog):
+    import sqlite3
+
+    house.remember("db", "wolverine " * 30)
+    reader = sqlite3.connect(house.app.project_path(house.project.id), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM facts").fetchone()
+    house.do("zc_forget", key="db")
+    assert "held by another program" in caplog.text
+    assert b"wolverine" in house.bytes_on_disk()
+    reader.execute("COMMIT")
+    reader.close()
+    house.remember("other", "v")
+    assert b"wolverine" not in house.bytes_on_disk()
+
+
 def test_a_key_that_redaction_makes_too_long_is_refused(house):
     key = "k" * 80 + " ://u:s3cretpw@host"
     assert len(key) <= 100
