@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,8 @@ from securecontext.rpc.client import Client, Reply
 from securecontext.types.errors import InvalidInput, ZcError
 
 EXIT_TAMPERED = 6
+_READ_ON, _COMMAND = re.compile(r'zc_search ids=\["([^"\]\s]+)"\]'), r"zc search --ids \1"
+"""How an agent reads a hit whole, and how a person does."""
 
 
 def ask(operation: str, arguments: dict[str, Any], project: str | None = None) -> Reply:
@@ -42,7 +45,12 @@ def answered(operation: str, arguments: dict[str, Any], *, project: str | None, 
 
 def show(reply: Reply, *, as_json: bool) -> None:
     """Print an answer."""
-    typer.echo(json.dumps(reply.structured, indent=2, ensure_ascii=False) if as_json else reply.text)
+    text = (
+        json.dumps(reply.structured, indent=2, ensure_ascii=False)
+        if as_json
+        else _READ_ON.sub(_COMMAND, reply.text)
+    )
+    typer.echo(text)
 
 
 def refuse(error: ZcError, *, as_json: bool = False) -> NoReturn:
@@ -60,4 +68,4 @@ def confirmed(what: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         refuse(InvalidInput("not_confirmed", f"{what.strip()}: this needs a yes.", "Say so with --yes."))
-    typer.confirm(f"{what.strip()} Go on?", abort=True, err=True)
+    typer.confirm(f"{what.strip()}. Go on?", abort=True, err=True)

@@ -62,7 +62,7 @@ def command_of(operation: Operation[Any, Any]) -> Callable[..., None]:
         if operation.name == "recover":
             yes = yes or None  # listing is what it does without --yes
         elif destroys:
-            confirmed(f"{operation.summary} {_shown(given)}", yes=bool(yes))
+            confirmed(f"{operation.summary.rstrip('.')} ({_shown(given)})", yes=bool(yes))
         if CONFIRM in operation.given.model_fields:
             given[CONFIRM] = bool(yes)
         answered(operation.name, given, project=project, as_json=as_json)

@@ -11,11 +11,9 @@ import typer
 
 from securecontext.cli.answers import answered, ask, refuse, show
 from securecontext.cli.derive import Json, Project
-from securecontext.rpc.client import Reply
+from securecontext.operations.notebooks import IMPORTED_AT_ONCE
+from securecontext.projects.identity import locate
 from securecontext.types.errors import InvalidInput, ZcError
-
-PART = 200
-"""Facts that one call of the import takes."""
 
 FIELDS = ("agent", "key", "value", "importance", "state", "created_at", "trust", "provenance")
 """What the import takes of an exported fact."""
@@ -24,7 +22,8 @@ FIELDS = ("agent", "key", "value", "importance", "state", "created_at", "trust",
 def index(
     files: Annotated[list[str], typer.Argument(help="Files to index; - reads standard input.")],
     source: Annotated[
-        str | None, typer.Option("--source", help="What names the text; by default the file's path.")
+        str | None,
+        typer.Option("--source", help="What names the text; by default the file's path within the project."),
     ] = None,
     project: Project = None,
     as_json: Json = False,
@@ -34,13 +33,34 @@ def index(
         refuse(
             InvalidInput(
                 "one_source", "--source names one text.", "Index files one by one, or leave --source out."
-            )
+            ),
+            as_json=as_json,
         )
-    for file in files:
-        answered(
-            "zc_index", {"content": read_text(file), "source": source or ("stdin" if file == "-" else file)},
-            project=project, as_json=as_json,
-        )  # fmt: skip
+    # All are read before one is stored: a file that cannot be read leaves nothing half done.
+    texts = [(source or _named(file, project), read_text(file, as_json=as_json)) for file in files]
+    done: list[dict[str, Any]] = []
+    for name, content in texts:
+        try:
+            reply = ask("zc_index", {"content": content, "source": name}, project)
+        except ZcError as error:
+            refuse(error, as_json=as_json)
+        done.append(reply.structured)
+        if not as_json:
+            show(reply, as_json=False)
+    if as_json:
+        typer.echo(json.dumps(done[0] if len(done) == 1 else done, indent=2, ensure_ascii=False))
+
+
+def _named(file: str, project: str | None) -> str:
+    """Return what names a file: its path within the working tree, the same from wherever it is indexed."""
+    if file == "-":
+        return "stdin"
+    real = Path(file).resolve()
+    try:
+        top = locate(project or ".", home=Path.home(), machine="", scope="worktree").top
+    except InvalidInput:
+        return str(real)
+    return str(real.relative_to(top)) if real.is_relative_to(top) else str(real)
 
 
 def import_facts(
@@ -50,7 +70,7 @@ def import_facts(
 ) -> None:
     """Read facts from an export into this project's memory."""
     try:
-        export = json.loads(read_text(file))
+        export = json.loads(read_text(file, as_json=as_json))
         held = [f for f in export["facts"] if f.get("state", "active") in ("active", "archived")]
         facts = [{name: f[name] for name in FIELDS if name in f} for f in held]
         if export.get("format") != "securecontext-memory/1":
@@ -59,23 +79,22 @@ def import_facts(
         refuse(
             InvalidInput(
                 "bad_export", f"{file} is no export of a memory.", "Make one with `zc memory export`."
-            )
+            ),
+            as_json=as_json,
         )
-    total: dict[str, Any] = {"imported": 0, "unchanged": 0, "redacted": 0}
-    for start in range(0, len(facts), PART):
-        try:
-            reply = ask("memory.import", {"facts": facts[start : start + PART]}, project)
-        except ZcError as error:
-            refuse(error, as_json=as_json)
-        for name in total:
-            total[name] += reply.structured[name]
-    text = "Imported {imported} facts; {unchanged} stood there already; {redacted} secrets redacted.".format(
-        **total
-    )
-    show(Reply(text, total), as_json=as_json)
+    if len(facts) > IMPORTED_AT_ONCE:
+        refuse(
+            InvalidInput(
+                "too_many",
+                f"{file} holds {len(facts)} facts; {IMPORTED_AT_ONCE} are imported at once.",
+                "Split its list of facts into several files.",
+            ),
+            as_json=as_json,
+        )
+    answered("memory.import", {"facts": facts}, project=project, as_json=as_json)
 
 
-def read_text(file: str) -> str:
+def read_text(file: str, *, as_json: bool = False) -> str:
     """Return a file's text, or end the program with the reason why not."""
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -84,7 +103,8 @@ def read_text(file: str) -> str:
         refuse(
             InvalidInput(
                 "unreadable_file", f"{file} cannot be read ({error.strerror}).", "Name a readable file."
-            )
+            ),
+            as_json=as_json,
         )
     except UnicodeDecodeError:
-        refuse(InvalidInput("not_text", f"{file} is not UTF-8 text.", "Index text files."))
+        refuse(InvalidInput("not_text", f"{file} is not UTF-8 text.", "Name a text file."), as_json=as_json)

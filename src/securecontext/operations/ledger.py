@@ -83,6 +83,7 @@ class TailInput(Input):
     """Arguments of audit.tail."""
 
     limit: Annotated[int, Field(ge=1, le=1000, description="entries"), fields.Plain()] = 20
+    machine: fields.Flag = Field(False, description="of the machine's own ledger")
 
 
 class TailEntry(Output):
@@ -110,11 +111,27 @@ def _render_tail(out: TailOutput) -> str:
     return (
         "\n".join(
             f"{e.entry:>6} {e.ts[:19].replace('T', ' ')} {e.kind:<8} {e.principal} {e.session} #{e.seq} "
-            f"{e.operation} {e.outcome}"
+            f"{_what(e)}"
             for e in out.entries
         )
         or "The ledger has no entries."
     )
+
+
+def _what(entry: TailEntry) -> str:
+    """Return what was done and how it ended: of a client's own call the tool."""
+    told = entry.body.get("arguments")
+    if entry.kind == "observed" and isinstance(told, dict) and "tool" in told:
+        return f"{told['tool']} {told.get('outcome', '')}"
+    return f"{entry.operation} {entry.outcome}"
+
+
+def _tail(world: World, asker: Asker, given: TailInput) -> TailOutput | None:
+    """Look at the machine's ledger; the project's own is looked at on its reader."""
+    if not given.machine:
+        return None
+    with world.machine.read() as connection:
+        return _newest(world, connection, given.limit)
 
 
 @operation(
@@ -123,12 +140,18 @@ def _render_tail(out: TailOutput) -> str:
     effects=Effects.READS,
     render=_render_tail,
     audience=Standing.PERSON,
+    prepare=_tail,
     command=("audit", "tail"),
 )
 def show_tail(context: Context, given: TailInput) -> TailOutput:
     """Show the newest entries of the ledger."""
+    done: TailOutput | None = context.prepared
+    return done if done is not None else _newest(context.world, context.connection, given.limit)
+
+
+def _newest(world: World, connection: Connection, limit: int) -> TailOutput:
     out = []
-    for row in context.world.tail(context.connection, given.limit):
+    for row in world.tail(connection, limit):
         body = dict(row.body or {})
         out.append(
             TailEntry(

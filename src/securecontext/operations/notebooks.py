@@ -17,6 +17,9 @@ from securecontext.types.errors import InvalidInput, NotFound
 from securecontext.types.ids import parse_timestamp, timestamp
 from securecontext.validators.input import clean_agent_id, one_line
 
+IMPORTED_AT_ONCE = 2_000
+"""Facts that one call imports, all or none. They fit on a line of the socket."""
+
 Agent = Annotated[str, Field(max_length=64, description="notebook"), fields.Words(64, plain=True)]
 
 
@@ -70,7 +73,7 @@ def _render_list(out: FactList) -> str:
             f"{' [archived]' if f.state == 'archived' else ''}: {one_line(f.value, 100)}"
             for f in out.facts
         )
-        or "Nothing is remembered for this project yet."
+        or "No facts here: nothing is remembered in this project, or not in that notebook."
     )
 
 
@@ -85,7 +88,8 @@ def _render_list(out: FactList) -> str:
 def list_facts(context: Context, given: ListInput) -> FactList:
     """List the facts of this project."""
     states = ("active", "archived") if given.archived else ("active",)
-    found = facts.every(context.connection, project=context.here.id, agent=given.agent, states=states)
+    agent = given.agent and clean_agent_id(given.agent)
+    found = facts.every(context.connection, project=context.here.id, agent=agent, states=states)
     return FactList(facts=[_line(f) for f in found])
 
 
@@ -137,6 +141,7 @@ class EditOutput(Output):
     id: str
     key: str
     importance: int
+    changed: bool
     redacted: list[Redaction] = []
 
 
@@ -146,7 +151,11 @@ class EditOutput(Output):
     effects=Effects.WRITES,
     audience=Standing.PERSON,
     render=lambda out: (
-        f"{out.key} is {out.id} now. Take it back with `zc memory undo {out.key}`."
+        (
+            f"{out.key} is {out.id} now. Take it back with `zc memory undo {out.key}`."
+            if out.changed
+            else f"{out.key} says that already; nothing was changed."
+        )
         + redaction_note(out.redacted)
     ),
     command=("memory", "edit"),
@@ -160,7 +169,11 @@ def edit_fact(context: Context, given: EditInput) -> EditOutput:
     importance = given.importance or current.importance
     stored = _store(context, given.agent, given.key, given.value, importance)
     return EditOutput(
-        id=f"m{stored.fact}", key=given.key, importance=importance, redacted=list(context.redactions)
+        id=f"m{stored.fact}",
+        key=given.key,
+        importance=importance,
+        changed=not stored.unchanged,
+        redacted=list(context.redactions),
     )
 
 
@@ -306,9 +319,9 @@ class ImportedFact(Input):
 
 
 class ImportInput(Input):
-    """Arguments of memory.import; longer lists come in parts of up to 500."""
+    """Arguments of memory.import."""
 
-    facts: Annotated[list[ImportedFact], Field(max_length=500)]
+    facts: Annotated[list[ImportedFact], Field(max_length=IMPORTED_AT_ONCE)]
 
 
 class ImportOutput(Output):
@@ -317,6 +330,7 @@ class ImportOutput(Output):
     imported: int
     unchanged: int
     redacted: int
+    archived: int = 0
 
 
 @operation(
@@ -326,6 +340,7 @@ class ImportOutput(Output):
     audience=Standing.PERSON,
     render=lambda out: (
         f"Imported {out.imported} facts; {out.unchanged} stood there already; {out.redacted} secrets redacted."
+        + (f" {out.archived} moved to the archive, where search finds them." if out.archived else "")
     ),
     command=("memory", "import"),
 )
@@ -335,22 +350,27 @@ def import_facts(context: Context, given: ImportInput) -> ImportOutput:
     A file says of itself whatever its writer likes, so its facts are labelled as imported, or as external where it
     says that; an archived one takes no other's place.
     """
-    imported = unchanged = redacted = 0
+    imported = unchanged = redacted = archived = 0
     for fact in given.facts:
         key, value, found = _clean(fact)
         redacted += found
         done = _import(context, fact, clean_agent_id(fact.agent), key, value)
-        imported += done
-        unchanged += not done
-    return ImportOutput(imported=imported, unchanged=unchanged, redacted=redacted)
+        if done is None:
+            unchanged += 1
+            continue
+        imported += 1
+        archived += len(done.archived)
+    return ImportOutput(imported=imported, unchanged=unchanged, redacted=redacted, archived=archived)
 
 
-def _import(context: Context, fact: ImportedFact, agent: str, key: str, value: str) -> bool:
-    """Store one fact; say whether that changed anything."""
+def _import(
+    context: Context, fact: ImportedFact, agent: str, key: str, value: str
+) -> facts.Remembered | None:
+    """Store one fact; None where that changed nothing."""
     if fact.state == "archived":
         rows = facts.history(context.connection, project=context.here.id, agent=agent, key=key)
         if any(row.state in ("active", "archived") for row in rows):
-            return False
+            return None
     origin = replace(
         origin_of(context.principal),
         trust="external" if fact.trust == "external" else "imported",
@@ -360,7 +380,7 @@ def _import(context: Context, fact: ImportedFact, agent: str, key: str, value: s
     done = _store(context, agent, key, value, fact.importance, origin=origin, moment=moment)
     if fact.state == "archived":
         facts.archive(context.connection, done.fact)
-    return not done.unchanged
+    return None if done.unchanged else done
 
 
 def _stored_time(text: str) -> str:

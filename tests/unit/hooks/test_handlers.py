@@ -57,6 +57,11 @@ def events(house):
     return house.sql("SELECT kind, detail FROM events ORDER BY event")
 
 
+def test_a_tools_entry_names_the_tool_and_how_it_ended(house):
+    report(house, "tool-failed", tool("Bash", {"command": "false"}, error="Exit code 1"))
+    assert "Bash failed" in house.ask("audit.tail", {}, who=PERSON).text
+
+
 # Session start
 
 
