@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND
 from securecontext.mcp.tools import compact
+from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
 from securecontext.settings import VARIABLES
 from securecontext.types.errors import BY_NAME
@@ -104,6 +106,14 @@ def _errors() -> str:
                 code, message = node.args[0], node.args[1]
                 if isinstance(code, ast.Constant) and isinstance(code.value, str):
                     found.setdefault(code.value, (node.func.id, _text(message)))
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+                names = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else []
+                if [name.id for name in names[:2] if isinstance(name, ast.Name)] == ["code", "what"]:
+                    code, what = (ast.literal_eval(part) for part in node.value.elts[:2])
+                    found.setdefault(code, ("InvalidInput", f"The … has {what}."))
+    for code, words in (*ARGUMENT_CODES.values(), WRONG_TYPE):
+        said = re.sub(r"{[a-z_]+}", "…", words) or "has the wrong type"
+        found.setdefault(code, ("InvalidInput", f"…: … {said}."))
     rows = []
     for code, (name, message) in sorted(found.items()):
         kind = BY_NAME[name]

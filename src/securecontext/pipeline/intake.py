@@ -20,7 +20,7 @@ from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import one_line
 from securecontext.validators.secrets import redact
 
-_CODES = {
+ARGUMENT_CODES = {
     "missing": ("missing_argument", "is missing"),
     "extra_forbidden": ("unknown_argument", "is not an argument of this operation"),
     "string_too_long": ("too_long", "is longer than {max_length} characters"),
@@ -33,6 +33,8 @@ _CODES = {
     "literal_error": ("unknown_value", "must be one of {expected}"),
     "enum": ("unknown_value", "must be one of {expected}"),
 }
+"""What pydantic finds wrong with an argument: our code for it, and our words."""
+WRONG_TYPE = ("wrong_type", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def redact_output(value: Any, seen: dict[str, str] | None = None) -> Any:
 def _refusal(operation: Operation[Any, Any], error: ValidationError) -> InvalidInput:
     first = error.errors(include_url=False, include_input=False)[0]
     where = one_line(".".join(str(part) for part in first["loc"]), 60) or "arguments"
-    code, words = _CODES.get(first["type"], ("wrong_type", ""))
+    code, words = ARGUMENT_CODES.get(first["type"], WRONG_TYPE)
     context = {k: v for k, v in first.get("ctx", {}).items() if isinstance(v, str | int | float)}
     reason = (
         words.format(**context)
