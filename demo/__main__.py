@@ -104,7 +104,7 @@ async def second_session(environment: dict[str, str]) -> None:
     """Recall and search what the first session left."""
     async with session(environment) as client:
         await call(client, "zc_recall_context")
-        say()
+        say(f"\n   Asked: {QUESTION}")
         await call(client, "zc_search", queries=[QUESTION], limit=4)
 
 
