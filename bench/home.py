@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -137,8 +136,3 @@ def memory_mib(pid: int) -> tuple[float, float]:
         if name in found:
             found[name] = int(value.split()[0])
     return found["Rss"] / 1024, found["Pss"] / 1024
-
-
-def echo_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two connected unix sockets."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

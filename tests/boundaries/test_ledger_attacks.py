@@ -137,7 +137,7 @@ def test_rt_s0_08_an_edited_body_is_found(filled, column):
 
 def test_rt_s0_09_nothing_offers_to_change_or_remove_an_entry():
     public = {name for name, _ in inspect.getmembers(audit.Ledger) if not name.startswith("_")}
-    assert public == {"append", "open_log", "committed", "rolled_back", "forget_heads"}
+    assert public == {"append", "open_log", "committed", "rolled_back"}
     writes = re.compile(r"(insert|update|delete)\((ledger_entries|ledger_bodies|ledger_heads)\)")
     found = {
         (path.name, *match)

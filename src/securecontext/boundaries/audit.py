@@ -129,11 +129,6 @@ class Ledger:
         """Tell the ledger that the transaction was rolled back, or that nobody knows whether it was committed."""
         self._pending.clear()
 
-    def forget_heads(self) -> None:
-        """Read every head anew at its next use, as after a restore; what memory knew is no longer held against it."""
-        self._pending.clear()
-        self._committed.clear()
-
     @require(lambda drafts: all(draft.kind in KINDS for draft in drafts), "every entry has a known kind")
     @require(
         lambda drafts: all(

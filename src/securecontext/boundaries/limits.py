@@ -27,11 +27,6 @@ RECALL_TOKENS = 1_500
 HOOK_CHARACTERS = 10_000
 
 
-def estimated_tokens(text: str) -> int:
-    """Return the size of a text for a model where the real count is unknown: a token for four characters."""
-    return -(-len(text) // 4)
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits that a caller can run into, adjustable in tests."""

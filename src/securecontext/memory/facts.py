@@ -152,6 +152,7 @@ def agents_up_to(most: int) -> ScalarSelect[int]:
 
 
 @require(lambda importance: 1 <= importance <= 5, "importance is 1 to 5")
+@require(lambda state: state in ("active", "archived"), "a fact is stored as active or as archived")
 @ensure(lambda result, capacity: result.count <= capacity.limit, "a notebook never holds more than its limit")
 def remember(
     connection: Connection,
@@ -165,6 +166,7 @@ def remember(
     origin: Origin,
     capacity: Capacity,
     moment: str,
+    state: str = "active",
 ) -> Remembered:
     """Store a fact under its key and evict what no longer fits.
 
@@ -179,6 +181,7 @@ def remember(
         origin: where it comes from.
         capacity: the notebook's limit as it is now.
         moment: timestamp.
+        state: ``archived`` for a fact that was evicted where it comes from: it takes no other's place.
 
     Raises:
         NotFound: there is no fact under the key that it is to supersede.
@@ -208,7 +211,7 @@ def remember(
             "key": key,
             "value": value,
             "importance": importance,
-            "state": "active",
+            "state": state,
             "created_at": moment,
             "provenance": origin.provenance,
             "trust": origin.trust,

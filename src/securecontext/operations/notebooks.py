@@ -186,6 +186,7 @@ def _store(
     *,
     origin: facts.Origin | None = None,
     moment: str | None = None,
+    state: str = "active",
 ) -> facts.Remembered:
     done = facts.remember(
         context.connection,
@@ -198,6 +199,7 @@ def _store(
         origin=origin or origin_of(context.principal),
         capacity=capacity_of(context),
         moment=moment or timestamp(context.moment),
+        state=state,
     )
     if not done.unchanged:
         archive.unindex(context.connection, context.text, archive.FACT, done.gone)
@@ -377,9 +379,7 @@ def _import(
         provenance=fact.provenance,
     )
     moment = fact.created_at and _stored_time(fact.created_at)
-    done = _store(context, agent, key, value, fact.importance, origin=origin, moment=moment)
-    if fact.state == "archived":
-        facts.archive(context.connection, done.fact)
+    done = _store(context, agent, key, value, fact.importance, origin=origin, moment=moment, state=fact.state)
     return None if done.unchanged else done
 
 

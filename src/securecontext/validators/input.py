@@ -27,8 +27,6 @@ from typing import Final
 
 from securecontext.types.errors import InvalidInput
 
-KEY_LIMIT: Final = 100
-SOURCE_LIMIT: Final = 500
 AGENT_ID_LIMIT: Final = 64
 
 _NFC_SHRINK: Final = 4
@@ -100,16 +98,6 @@ def mend(raw: str, *, multiline: bool) -> tuple[str, int]:
             count += 1
         out.append(character)
     return unicodedata.normalize("NFC", "".join(out)), count
-
-
-def clean_key(raw: str) -> str:
-    """Return the key of a fact: one line of at most 100 characters, without white space at its ends."""
-    return clean_text(raw, field="key", limit=KEY_LIMIT, multiline=False).strip()
-
-
-def clean_source(raw: str) -> str:
-    """Return the source of a document: one line, at most 500 characters, no white space at its ends."""
-    return clean_text(raw, field="source", limit=SOURCE_LIMIT, multiline=False).strip()
 
 
 def clean_agent_id(raw: str) -> str:

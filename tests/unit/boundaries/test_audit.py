@@ -165,11 +165,6 @@ def test_a_stream_cut_back_with_its_head_is_noticed_by_the_running_service(case)
         case.ledger.append(case.connection, [draft()], MOMENT)
 
 
-def test_after_forgetting_the_stored_heads_are_read_again(filled):
-    filled.ledger.forget_heads()
-    assert filled.append(draft("s1"))[0].seq == 6
-
-
 @pytest.mark.parametrize(
     "change",
     [

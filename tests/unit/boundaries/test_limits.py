@@ -4,15 +4,8 @@ import threading
 
 import pytest
 
-from securecontext.boundaries.limits import CALLS_IN_FLIGHT, Gate, Limits, estimated_tokens
+from securecontext.boundaries.limits import CALLS_IN_FLIGHT, Gate, Limits
 from securecontext.types.errors import LimitReached
-
-
-@pytest.mark.parametrize(
-    ("characters", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2), (6_000, 1_500), (6_001, 1_501)]
-)
-def test_four_characters_are_a_token_rounded_up(characters, tokens):
-    assert estimated_tokens("ü" * characters) == tokens
 
 
 def test_a_caller_may_have_so_many_calls_under_way_and_no_more():

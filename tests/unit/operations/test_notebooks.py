@@ -44,6 +44,21 @@ def test_an_edit_keeps_the_importance_and_the_old_text(house):
     assert refused(house, "edit", key="absent", value="x") == "no_such_fact"
 
 
+def test_an_archived_fact_that_is_imported_takes_no_other_s_place(house):
+    limit = house.do("zc_status")["limit"]
+    for number in range(limit):
+        house.remember(f"k{number}", f"filler {number}")
+    limit = house.do("zc_status")["limit"]
+    for number in range(limit - len(house.shown())):
+        house.remember(f"more{number}", f"filler {number}")
+    held = house.shown()
+    assert len(held) == limit
+    done = do(house, "import", facts=[{"key": "old", "value": "a pelican", "state": "archived"}])
+    assert (done["imported"], done["archived"]) == (1, 0)
+    assert house.shown() == held
+    assert [hit["archived"] for hit in house.search("pelican")] == [True]
+
+
 # Undo
 
 
