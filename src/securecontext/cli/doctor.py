@@ -22,6 +22,7 @@ import typer
 from securecontext import __version__, rendezvous
 from securecontext.cli.answers import ask
 from securecontext.cli.install import find_client
+from securecontext.cli.installation import Installation
 from securecontext.cli.plugin_render import PLUGIN
 from securecontext.cli.service import running
 from securecontext.types.errors import Unavailable, ZcError
@@ -201,7 +202,7 @@ def _client(client: Path | None) -> Check:
 
 def _plugin(home: Path, client: Path | None) -> Check:
     folder = home / "claude-code"
-    if not (folder / "install.json").exists():
+    if not Installation.load(home).places:
         return Check("plugin", Health.FAIL, "not installed", "Run `zc install claude-code`.")
     program = find_client(client, os.environ)
     _run(program, "plugin", "validate", str(folder))
