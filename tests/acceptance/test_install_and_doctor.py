@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,7 @@ def test_installed_for_a_project_from_a_folder_within_it(bare: User) -> None:
         bare.ask("go")
         inside.ask("go", agent="next")
     assert FACT in recalled(first(model, "next"))[0]
+    assert examined(inside)[1]["plugin"]["detail"].endswith("enabled, scope local")
     assert inside.zc("uninstall").returncode == 0
     assert not (bare.project / ".claude").exists()
 
@@ -270,6 +272,64 @@ def test_an_installation_that_fails_leaves_no_trace_and_an_update_the_earlier_on
         assert bare.zc("install", "claude-code", *words).returncode != 0
         assert (around(bare), installed()) == (before, rendered)
     assert examined(bare)[0] == 0
+
+
+def test_the_client_named_at_the_installation_serves_the_doctor_and_the_removal(bare: User) -> None:
+    folder = bare.root / "bin"
+    folder.mkdir()
+    for name in ("git", "sh", "env"):
+        (folder / name).symlink_to(shutil.which(name) or "/bin/false")
+    bare.extra["PATH"] = str(folder)
+    assert bare.zc("install", "claude-code", "--client", str(bare.program)).returncode == 0
+    code, found = examined(bare)
+    assert (code, found["client"]["health"]) == (0, "ok"), found
+    assert "cleaned without it" not in bare.zc("uninstall").stdout
+    assert bare.zc("install", "claude-code").returncode == 0
+    assert examined(bare)[0] == 0
+    (bare.zc_home / "install.json").unlink()
+    assert "zc doctor --client PATH" in examined(bare)[1]["client"]["next"]
+
+
+def test_doctor_in_a_project_that_the_plugin_is_not_installed_for(bare: User) -> None:
+    assert bare.zc("install", "claude-code", "--scope", "project").returncode == 0
+    assert examined(bare)[1]["plugin"]["health"] == "ok"
+    code, found = examined(bare.at("elsewhere"))
+    assert (code, found["plugin"]["health"]) == (0, "note"), found
+    assert found["plugin"]["detail"] == f"installed for {bare.project} only"
+
+
+def test_doctor_sees_that_the_client_skips_our_server(alone: User) -> None:
+    file = alone.home / ".claude" / "mcp-needs-auth-cache.json"
+    for minutes, health in ((1, "fail"), (16, "ok")):
+        entry = {"timestamp": (time.time() - minutes * 60) * 1000, "id": "x"}
+        file.write_text(json.dumps({"plugin:securecontext:zc-ctx": entry}))
+        plugin = examined(alone)[1]["plugin"]
+        assert plugin["health"] == health
+    file.write_text('{"plugin:securecontext:zc-ctx": {}}')
+    plugin = examined(alone)[1]["plugin"]
+    assert str(file) in plugin["next"]
+    assert "restart Claude Code" in plugin["next"]
+
+
+def test_doctor_says_to_restore_keys_that_are_missing(alone: User) -> None:
+    assert alone.zc("status").returncode == 0
+    (alone.zc_home / "keys" / "ledger.root").unlink()
+    keys = examined(alone)[1]["keys"]
+    assert keys["health"] == "fail"
+    assert keys["next"] == f"Restore ledger.root in {alone.zc_home / 'keys'} from your backup."
+
+
+def test_the_machines_ledger_is_verified_from_a_project_whose_database_is_broken(alone: User) -> None:
+    assert alone.zc("status").returncode == 0
+    assert alone.zc("service", "stop").returncode == 0
+    alone.database().write_bytes(b"not a database" * 1000)
+    assert alone.zc("status").returncode != 0
+    code, found = examined(alone)
+    assert (code, found["database"]["health"]) == (1, "fail")
+    assert "set aside" in found["database"]["detail"]
+    assert found["ledger"]["health"] == "ok"
+    assert "OK for this machine" in found["ledger"]["detail"]
+    assert alone.told("audit", "verify", "--machine")["status"] == "OK"
 
 
 def test_corrupt_settings_are_refused_and_left_alone(bare: User) -> None:
