@@ -53,7 +53,7 @@ VARIABLES: dict[str, str] = {
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
     "ZC_AGENT_ROLE": "role of the agent: a label, grants nothing",
     "ZC_AGENT_MODEL": "model of the agent: a label",
-    "ZC_CLAUDE": "the claude program that install, uninstall and doctor use; by default the one on PATH",
+    "ZC_CLAUDE": "the claude program; by default the one that `zc install --client` named, else the one on PATH",
 }
 """Every variable that SecureContext reads, with what it does."""
 

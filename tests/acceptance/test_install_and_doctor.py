@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,47 +136,74 @@ def test_a_service_that_cannot_start_costs_a_session_one_line(alone: User, troub
     ]
 
 
-def client_files(someone: User) -> dict[str, bytes]:
-    """Return the client's files that are not its own bookkeeping, by name."""
-    own = ("projects/", "backups/", "plugins/", "statsig/", "sessions/", "shell-snapshots/", "zc-ctx/")
+def around(someone: User) -> dict[str, bytes]:
+    """Return what lies in the user's home and in the project, but for what the client keeps of its sessions."""
+    kept = (
+        *("zc-ctx/", "projects/", "backups/", "sessions/", "session-env/", "shell-snapshots/", "statsig/"),
+        *("plugins/store/", ".last-cleanup", "history.jsonl"),
+    )
+    own = (*(f".claude/{name}" for name in kept), ".claude.json", ".cache/", ".local/", ".git/")
     found = {}
-    for top in (someone.home / ".claude", someone.project / ".claude"):
+    for top in (someone.home, someone.project):
         for path in top.rglob("*"):
             name = path.relative_to(top).as_posix()
-            if path.is_file() and not name.startswith(own) and ".zc-backup-" not in name:
-                found[str(path)] = path.read_bytes()
+            if not f"{name}/".startswith(own):
+                found[str(path)] = b"" if path.is_dir() else path.read_bytes()
     return found
 
 
+def git(someone: User, *words: str) -> str:
+    """Run git in the project as this user."""
+    done = subprocess.run(
+        ["git", *words],
+        cwd=someone.project,
+        env=someone.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def state(someone: User) -> Any:
+    return json.loads((someone.home / ".claude.json").read_text())
+
+
 @pytest.mark.parametrize("scope", ["user", "project"])
-def test_install_and_uninstall_leave_the_clients_files_as_they_were(bare: User, scope: str) -> None:
-    own: dict[str, Any] = {"model": "opus", "env": {"A": "1"}, "enabledPlugins": {"other@place": False}}
+def test_install_and_uninstall_leave_everything_as_it_was(bare: User, scope: str) -> None:
+    git(bare, "init", "--quiet")
+    own = '{"model":\t"opus", "env": {"A": "1"},\n\n "enabledPlugins": {"other@place": false}}'
     for folder in (bare.home, bare.project):
         (folder / ".claude").mkdir()
-        (folder / ".claude" / "settings.json").write_text(json.dumps(own, indent=2) + "\n")
-    bare.run("--version")
-    before = client_files(bare)
+        (folder / ".claude" / "settings.json").write_text(own)
+    git(bare, "add", "--all")
+    with ScriptedModel({"dev": [Say("hi")]}) as model:
+        bare.model_url = model.url
+        bare.ask("go")
+    before, keys = around(bare), set(state(bare))
     installed = bare.zc("install", "claude-code", "--scope", scope)
     assert installed.returncode == 0, installed.stderr
     assert installed.stdout.startswith("Installed.\n")
-    assert client_files(bare) != before
-    for folder in (bare.home, bare.project):
-        now = json.loads((folder / ".claude" / "settings.json").read_text())
-        assert {key: now[key] for key in ("model", "env")} == {"model": "opus", "env": {"A": "1"}}
-        assert now["enabledPlugins"]["other@place"] is False
-    with ScriptedModel({"dev": [KEEP, Say("kept")], "elsewhere": [Say("hi")]}) as model:
+    assert around(bare) != before
+    assert (bare.project / ".claude" / "settings.json").read_text() == own
+    assert git(bare, "status", "--porcelain") == "A  .claude/settings.json\n"
+    now = json.loads((bare.home / ".claude" / "settings.json").read_text())
+    assert (now["model"], now["env"], now["enabledPlugins"]["other@place"]) == ("opus", {"A": "1"}, False)
+    skill = Call("Skill", {"skill": "securecontext:securecontext"})
+    with ScriptedModel({"dev": [KEEP, skill, Say("kept")], "elsewhere": [Say("hi")]}) as model:
         bare.model_url = model.url
-        bare.ask("go")
+        bare.ask("go", tools=f"Skill,{REMEMBER}")
         there = bare.at("elsewhere")
         there.ask("go", agent="elsewhere")
     assert bool(recalled(first(model, "elsewhere"))) is (scope == "user")
+    assert {"pluginUsage", "skillUsage"} & set(state(bare))
     gone = bare.zc("uninstall")
     assert gone.returncode == 0, gone.stderr
     assert f"Your data stays in {bare.zc_home}." in gone.stdout
-    after = client_files(bare)
-    assert {name: json.loads(text) for name, text in after.items() if name.endswith("settings.json")} == {
-        name: own for name in before if name.endswith("settings.json")
-    }
+    assert "Sessions that are running still hold the plugin" in gone.stdout
+    assert around(bare) == before
+    assert not {"pluginUsage", "skillUsage"} & (set(state(bare)) - keys)
+    assert git(bare, "status", "--porcelain") == "A  .claude/settings.json\n"
     assert bare.facts() == {"fact": FACT}
     with ScriptedModel({"dev": [Say("hi")]}) as model:
         bare.model_url = model.url
@@ -186,6 +215,121 @@ def test_install_and_uninstall_leave_the_clients_files_as_they_were(bare: User, 
         bare.model_url = model.url
         bare.ask("go")
     assert FACT in recalled(first(model, "dev"))[0]
+
+
+def test_installed_for_a_project_from_a_folder_within_it(bare: User) -> None:
+    git(bare, "init", "--quiet")
+    inside = bare.at("project/inside")
+    assert inside.zc("install", "claude-code", "--scope", "project").returncode == 0
+    assert (bare.project / ".claude" / "settings.local.json").exists()
+    with ScriptedModel({"dev": [KEEP, Say("kept")], "next": [Say("hi")]}) as model:
+        bare.model_url = inside.model_url = model.url
+        bare.ask("go")
+        inside.ask("go", agent="next")
+    assert FACT in recalled(first(model, "next"))[0]
+    assert examined(inside)[1]["plugin"]["detail"].endswith("enabled, scope local")
+    assert inside.zc("uninstall").returncode == 0
+    assert not (bare.project / ".claude").exists()
+
+
+def test_what_a_session_brings_back_goes_with_the_next_uninstall(alone: User) -> None:
+    assert alone.zc("uninstall").returncode == 0
+    before = around(alone)
+    plain = state(alone)
+    usage = {"pluginUsage": {"securecontext@securecontext": {"usageCount": 1}}, "skillUsage": {}}
+    (alone.home / ".claude.json").write_text(json.dumps(plain | usage))
+    plugins = alone.home / ".claude" / "plugins"
+    (plugins / "data" / "securecontext-securecontext").mkdir(parents=True)
+    (plugins / "installed_plugins.json").write_text('{"version": 2, "plugins": {}}')
+    (alone.home / ".claude" / "mcp-needs-auth-cache.json").write_text(
+        '{"plugin:securecontext:zc-ctx": {"timestamp": 1}}'
+    )
+    gone = alone.zc("uninstall")
+    assert gone.stdout.startswith("Uninstalled.\n")
+    assert around(alone) == before
+    assert state(alone) == plain
+    assert alone.zc("uninstall").stdout == "Nothing was installed.\n"
+
+
+def test_an_installation_that_fails_leaves_no_trace_and_an_update_the_earlier_one(bare: User) -> None:
+    bare.run("plugin", "list")
+    before = around(bare)
+    failed = bare.zc("install", "claude-code", "--client", "/bin/false")
+    assert failed.returncode != 0
+    assert "[client_refused]" in failed.stderr
+    assert around(bare) == before
+    assert [each.name for each in bare.zc_home.iterdir()] == ["install.lock"]
+    assert examined(bare)[1]["hooks"]["detail"] == "not installed"
+    assert bare.zc("install", "claude-code").stdout.startswith("Installed.\n")
+
+    def installed() -> dict[str, bytes]:
+        kept = ((bare.zc_home / name).rglob("*") for name in ("claude-code", "backups"))
+        files = (*(path for each in kept for path in each), bare.zc_home / "install.json")
+        return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+    before, rendered = around(bare), installed()
+    for words in (("--client", "/bin/false"), ("--scope", "project", "--client", "/bin/false")):
+        assert bare.zc("install", "claude-code", *words).returncode != 0
+        assert (around(bare), installed()) == (before, rendered)
+    assert examined(bare)[0] == 0
+
+
+def test_the_client_named_at_the_installation_serves_the_doctor_and_the_removal(bare: User) -> None:
+    folder = bare.root / "bin"
+    folder.mkdir()
+    for name in ("git", "sh", "env"):
+        (folder / name).symlink_to(shutil.which(name) or "/bin/false")
+    bare.extra["PATH"] = str(folder)
+    assert bare.zc("install", "claude-code", "--client", str(bare.program)).returncode == 0
+    code, found = examined(bare)
+    assert (code, found["client"]["health"]) == (0, "ok"), found
+    assert "cleaned without it" not in bare.zc("uninstall").stdout
+    assert bare.zc("install", "claude-code").returncode == 0
+    assert examined(bare)[0] == 0
+    (bare.zc_home / "install.json").unlink()
+    assert "zc doctor --client PATH" in examined(bare)[1]["client"]["next"]
+
+
+def test_doctor_in_a_project_that_the_plugin_is_not_installed_for(bare: User) -> None:
+    assert bare.zc("install", "claude-code", "--scope", "project").returncode == 0
+    assert examined(bare)[1]["plugin"]["health"] == "ok"
+    code, found = examined(bare.at("elsewhere"))
+    assert (code, found["plugin"]["health"]) == (0, "note"), found
+    assert found["plugin"]["detail"] == f"installed for {bare.project} only"
+
+
+def test_doctor_sees_that_the_client_skips_our_server(alone: User) -> None:
+    file = alone.home / ".claude" / "mcp-needs-auth-cache.json"
+    for minutes, health in ((1, "fail"), (16, "ok")):
+        entry = {"timestamp": (time.time() - minutes * 60) * 1000, "id": "x"}
+        file.write_text(json.dumps({"plugin:securecontext:zc-ctx": entry}))
+        plugin = examined(alone)[1]["plugin"]
+        assert plugin["health"] == health
+    file.write_text('{"plugin:securecontext:zc-ctx": {}}')
+    plugin = examined(alone)[1]["plugin"]
+    assert str(file) in plugin["next"]
+    assert "restart Claude Code" in plugin["next"]
+
+
+def test_doctor_says_to_restore_keys_that_are_missing(alone: User) -> None:
+    assert alone.zc("status").returncode == 0
+    (alone.zc_home / "keys" / "ledger.root").unlink()
+    keys = examined(alone)[1]["keys"]
+    assert keys["health"] == "fail"
+    assert keys["next"] == f"Restore ledger.root in {alone.zc_home / 'keys'} from your backup."
+
+
+def test_the_machines_ledger_is_verified_from_a_project_whose_database_is_broken(alone: User) -> None:
+    assert alone.zc("status").returncode == 0
+    assert alone.zc("service", "stop").returncode == 0
+    alone.database().write_bytes(b"not a database" * 1000)
+    assert alone.zc("status").returncode != 0
+    code, found = examined(alone)
+    assert (code, found["database"]["health"]) == (1, "fail")
+    assert "set aside" in found["database"]["detail"]
+    assert found["ledger"]["health"] == "ok"
+    assert "OK for this machine" in found["ledger"]["detail"]
+    assert alone.told("audit", "verify", "--machine")["status"] == "OK"
 
 
 def test_corrupt_settings_are_refused_and_left_alone(bare: User) -> None:

@@ -58,8 +58,7 @@ def install(client: Client, scope: Any = "user") -> Report:
         scope=scope,
         project=client.project,
         home=client.zc_home,
-        environment=client.environment(),
-        client=client.program,
+        environment={**client.environment(), "ZC_CLAUDE": str(client.program)},
         python=Path(sys.executable),
     )
 
@@ -84,20 +83,25 @@ def test_install_is_listed_and_uninstall_leaves_no_trace(
     client: Client, scope: str, before: dict[str, Any] | None
 ) -> None:
     shared = client.project / ".claude" / "settings.json"
+    local = client.project / ".claude" / "settings.local.json"
     user = client.home / ".claude" / "settings.json"
-    for path in (shared, user):
+    for path in (shared, local, user):
         if before is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(before))
 
     first = install(client, scope)
     listed = json.loads(client.run("plugin", "list", "--json").stdout)
-    assert [(p["id"], p["scope"], p["enabled"]) for p in listed] == [(PLUGIN_ID, scope, True)]
+    taken = {"user": "user", "project": "local"}[scope]
+    assert [(p["id"], p["scope"], p["enabled"]) for p in listed] == [(PLUGIN_ID, taken, True)]
+    assert settings(shared) == before
     assert first.action == "installed"
     assert (user in first.changed) and (before is None or first.backups)
     for copy in first.backups:
-        original = copy.with_name(copy.name.partition(".zc-backup-")[0])
-        assert settings(copy) == before or original.name == ".claude.json"
+        assert copy.is_relative_to(client.zc_home / "backups")
+        assert settings(copy) == before or copy.name.endswith(
+            (".claude.json", "_plugins.json", "_marketplaces.json")
+        )
 
     again = install(client, scope)
     assert again.action == "updated"
@@ -106,8 +110,7 @@ def test_install_is_listed_and_uninstall_leaves_no_trace(
     gone = uninstall(client)
     assert gone.action == "uninstalled"
     assert json.loads(client.run("plugin", "list", "--json").stdout) == []
-    assert settings(user) == before
-    assert settings(shared) == before
+    assert [settings(path) for path in (user, shared, local)] == [before] * 3
     assert not (client.zc_home / "claude-code").exists()
     assert client.zc_home.is_dir()
     assert traces(client) == []
@@ -115,12 +118,12 @@ def test_install_is_listed_and_uninstall_leaves_no_trace(
 
 
 def traces(client: Client) -> list[str]:
-    """Files of the client that still name the plugin; backups and conversations are the user's."""
+    """Files of the client that still name the plugin; its own backups and conversations are the user's."""
     found = []
     for top in (client.home, client.project):
         for path in top.rglob("*"):
             inside = path.relative_to(top).as_posix()
-            if path.is_relative_to(client.zc_home) or ".zc-backup-" in inside:
+            if path.is_relative_to(client.zc_home):
                 continue
             if inside.startswith((".claude/projects/", ".claude/backups/")):
                 continue

@@ -22,7 +22,9 @@ Client = Annotated[
 
 @install.command("claude-code")
 def claude_code(
-    scope: Annotated[str, typer.Option("--scope", help="user: all projects; project: this one.")] = "user",
+    scope: Annotated[
+        str, typer.Option("--scope", help="user: all projects; project: this one, on this machine.")
+    ] = "user",
     client: Client = None,
 ) -> None:
     """Install the plugin into Claude Code; run again to update it."""
@@ -61,8 +63,10 @@ def uninstall(
         )
     except ZcError as error:
         refuse(error)
-    stop_running()
     _tell(report)
+    if report.action == "nothing":
+        return
+    stop_running()
     typer.echo(f"Your data stays in {home}. Remove that folder if you want it gone too.")
 
 

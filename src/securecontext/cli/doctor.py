@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -21,13 +22,16 @@ import typer
 
 from securecontext import __version__, rendezvous
 from securecontext.cli.answers import ask
-from securecontext.cli.install import find_client
-from securecontext.cli.plugin_render import PLUGIN
+from securecontext.cli.client_files import PLUGIN_ID, SERVER_ID, ClientFiles, project_root
+from securecontext.cli.install import client_environment, find_client
+from securecontext.cli.installation import Installation
 from securecontext.cli.service import running
 from securecontext.types.errors import Unavailable, ZcError
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
 SECONDS = 60.0
+SKIP_MS = 900_000
+"""So long the client skips a server that failed to start, unless its entry says otherwise."""
 
 
 class Health(StrEnum):
@@ -92,7 +96,7 @@ def examine(client: Path | None) -> Iterator[Check]:
     yield _guarded("keys", lambda: _keys(home))
     yield served("ledger", lambda: _ledger({}, "this project"))
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
-    yield _guarded("client", lambda: _client(client))
+    yield _guarded("client", lambda: _client(home, client))
     yield _guarded("plugin", lambda: _plugin(home, client))
     yield served("hooks", lambda: _hooks(home))
     yield served("session", _session)
@@ -146,16 +150,23 @@ def _database(home: Path) -> Check:
 
 
 def _keys(home: Path) -> Check:
-    wrong = []
+    missing, wrong = [], []
     for name in ROOTS:
         file = home / "keys" / f"{name}.root"
         if not file.exists():
             if name == "ledger" or not os.environ.get("ZC_MACHINE_SECRET"):
-                wrong.append(f"{file.name} is missing")
+                missing.append(file.name)
             continue
         found = file.stat()
         if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.getuid():
             wrong.append(f"{file.name} is open to others")
+    if missing:
+        return Check(
+            "keys",
+            Health.FAIL,
+            "; ".join([*(f"{name} is missing" for name in missing), *wrong]),
+            f"Restore {', '.join(missing)} in {home / 'keys'} from your backup.",
+        )
     if wrong:
         return Check(
             "keys", Health.FAIL, "; ".join(wrong), f"Set mode 600 and your own owner in {home / 'keys'}."
@@ -180,6 +191,7 @@ def _ledger(arguments: dict[str, Any], which: str) -> Check:
 def _run(program: Path, *words: str) -> str:
     done = subprocess.run(  # noqa: S603 - the user's own client
         [str(program), *words],
+        env=client_environment(os.environ),
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -194,31 +206,66 @@ def _run(program: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _client(client: Path | None) -> Check:
-    program = find_client(client, os.environ)
+def _program(home: Path, client: Path | None) -> Path:
+    return find_client(client, os.environ, home, "zc doctor")
+
+
+def _client(home: Path, client: Path | None) -> Check:
+    program = _program(home, client)
     return Check("client", Health.OK, f"{_run(program, '--version')} at {program}")
 
 
 def _plugin(home: Path, client: Path | None) -> Check:
-    folder = home / "claude-code"
-    if not (folder / "install.json").exists():
+    if not Installation.load(home).places:
         return Check("plugin", Health.FAIL, "not installed", "Run `zc install claude-code`.")
-    program = find_client(client, os.environ)
-    _run(program, "plugin", "validate", str(folder))
+    program = _program(home, client)
+    _run(program, "plugin", "validate", str(home / "claude-code"))
     listed = json.loads(_run(program, "plugin", "list", "--json"))
-    mine = [e for e in listed if str(e.get("id", "")).startswith(f"{PLUGIN}@")]
+    mine = [entry for entry in listed if entry.get("id") == PLUGIN_ID]
     if not mine:
         return Check("plugin", Health.FAIL, "the client does not list it", "Run `zc install claude-code`.")
-    if not any(e.get("enabled", True) for e in mine):
+    here = {None, str(Path.cwd()), str(project_root(Path.cwd(), os.environ))}
+    for_here = [entry for entry in mine if entry.get("projectPath") in here]
+    if not for_here:
         return Check(
-            "plugin", Health.FAIL, "disabled in the client", f"Run `claude plugin enable {PLUGIN}@{PLUGIN}`."
+            "plugin",
+            Health.NOTE,
+            f"installed for {', '.join(sorted({str(entry['projectPath']) for entry in mine}))} only",
+            "Run `zc install claude-code --scope project` to have it here too.",
         )
-    if all(e.get("version") != __version__ for e in mine):
+    if not any(e.get("enabled", True) for e in for_here):
         return Check(
-            "plugin", Health.FAIL, f"version {mine[0].get('version')}", "Run `zc install claude-code` again."
+            "plugin", Health.FAIL, "disabled in the client", f"Run `claude plugin enable {PLUGIN_ID}`."
         )
-    scopes = ", ".join(sorted({str(e.get("scope")) for e in mine}))
+    if all(e.get("version") != __version__ for e in for_here):
+        return Check(
+            "plugin",
+            Health.FAIL,
+            f"version {for_here[0].get('version')}",
+            "Run `zc install claude-code` again.",
+        )
+    skipped = ClientFiles.of(os.environ).skipped_servers
+    if _skips_us(skipped):
+        return Check(
+            "plugin",
+            Health.FAIL,
+            "Claude Code skips the memory server for 15 minutes, because it failed to start once",
+            f"Remove the entry {SERVER_ID} from {skipped}, or wait; then restart Claude Code.",
+        )
+    scopes = ", ".join(sorted({str(e.get("scope")) for e in for_here}))
     return Check("plugin", Health.OK, f"valid, version {__version__}, enabled, scope {scopes}")
+
+
+def _skips_us(file: Path) -> bool:
+    """Say whether the client's list of servers that it does not start names ours, and still holds."""
+    try:
+        entry = json.loads(file.read_bytes())[SERVER_ID]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False  # what the client cannot read it takes for empty
+    try:
+        return float(entry["timestamp"]) + float(entry.get("ttlMs", SKIP_MS)) > time.time() * 1000
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def _hooks(home: Path) -> Check:

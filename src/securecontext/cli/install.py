@@ -8,29 +8,33 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import securecontext
-from securecontext.cli import plugin_render
+from securecontext.cli import client_files, plugin_render
+from securecontext.cli.backups import Backups, Watch
 from securecontext.cli.client_files import (
-    OWNED,
+    LOCAL_SETTINGS,
     PLUGIN_ID,
+    SETTINGS,
     ClientFiles,
-    Watch,
-    project_settings,
+    Mention,
+    project_root,
+    put_back,
     read_object,
-    sweep_mentions,
-    sweep_settings,
+    without_us,
 )
+from securecontext.cli.installation import Installation
 from securecontext.types.errors import InvalidInput, Unavailable
 
 Scope = Literal["user", "project"]
 CLIENT_SECONDS = 120.0
+RUNNING = "Sessions that are running still hold the plugin: end them, then run `zc uninstall` again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +60,36 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One installation: for the user (``project`` None) or for one project."""
+def find_client(
+    client: Path | None,
+    environment: Mapping[str, str],
+    home: Path | None = None,
+    command: str = "zc install claude-code",
+) -> Path:
+    """Return the client's program.
 
-    project: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What a later removal must know.
-
-    ``before`` maps a settings file to those of our keys that it had, or to None where it did not exist.
-    """
-
-    places: tuple[_Place, ...] = ()
-    before: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
-
-
-def find_client(client: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the client's program: the given one, else ``$ZC_CLAUDE``, else ``claude`` on the path.
+    Args:
+        client: the one a person names now; else ``$ZC_CLAUDE``, else the one named at the installation, else
+            ``claude`` on the path.
+        environment: the caller's environment.
+        home: the data folder, which remembers the installation.
+        command: for the hint where there is none.
 
     Raises:
         Unavailable: ``client_missing``.
     """
-    named = str(client) if client is not None else environment.get("ZC_CLAUDE") or "claude"
-    found = shutil.which(named, path=environment.get("PATH", os.defpath))
+    path = environment.get("PATH", os.defpath)
+    named = str(client) if client is not None else environment.get("ZC_CLAUDE")
+    if not named and home is not None:
+        named = Installation.load(home).client
+        named = named if named and shutil.which(named, path=path) else None  # it may have moved since
+    named = named or "claude"
+    found = shutil.which(named, path=path)
     if found is None:
         raise Unavailable(
             "client_missing",
             f"Claude Code was not found: there is no program {named!r}.",
-            "Install Claude Code, or name its program: zc install claude-code --client PATH",
+            f"Install Claude Code, or name its program: {command} --client PATH",
         )
     return Path(found).absolute()
 
@@ -108,9 +111,12 @@ def install_claude_code(
 ) -> Report:
     """Install the plugin into Claude Code, or bring an installed one to this version. Safe to repeat.
 
+    What fails leaves everything as it was.
+
     Args:
-        scope: for all projects of the user, or for ``project`` alone.
-        project: the project's folder; the client is run in it.
+        scope: for all projects of the user, or for ``project`` alone. The latter is the client's scope ``local``:
+            the project's shared settings would name a marketplace that only this machine has.
+        project: a folder of the project.
         home: the data folder (``ZC_HOME``); the plugin is rendered into ``<home>/claude-code``.
         environment: the caller's environment (``HOME``, ``PATH``, ``CLAUDE_CONFIG_DIR``, ``ZC_CLAUDE``).
         client: the client's program, instead of the one on the path.
@@ -121,61 +127,73 @@ def install_claude_code(
         InvalidInput: ``client_file_corrupt``, ``project_missing``.
         Unavailable: ``client_missing``, ``client_refused``, ``plugin_missing``.
     """
-    now = now or datetime.now(UTC)
-    program = find_client(client, environment)
+    program = find_client(client, environment, home)
     if not project.is_dir():
         raise InvalidInput("project_missing", f"{project} is not a folder.", "Name the project's folder.")
     files = ClientFiles.of(environment)
     folder = home.absolute() / "claude-code"
+    root = project_root(project, environment) if scope == "project" else None
     with _alone(home):
-        state = _load(folder, now)
-        place = _Place(str(project.resolve()) if scope == "project" else None)
-        settings = [files.settings, *([project_settings(project.resolve())] if scope == "project" else [])]
-        watch = Watch([*settings, files.state], now)
-        before = dict(state.before)
-        for path in settings:
-            if str(path) not in before:
-                value = read_object(path, now)
-                before[str(path)] = None if value is None else _keys_of_others(value)
-        other_home = None if home.absolute() == default_home(environment) else home.absolute()
-        machine = plugin_render.Machine(Path(python or sys.executable).absolute(), other_home)
-        plugin_render.render(folder, machine)
-        places = (*(p for p in state.places if p != place), place)
-        _save(folder, _State(places, before))  # before the client acts: a removal must find it
-        notes = _add(program, scope, project, folder, environment, files, now)
-        changed, backups = watch.close(now)
-    return Report(
-        "updated" if place in state.places else "installed", program, folder, changed, backups, (), notes
-    )
-
-
-def _keys_of_others(settings: dict[str, Any]) -> tuple[str, ...]:
-    """Return the keys of `OWNED` that are there without us, if only as an empty object."""
-    return tuple(key for key, ours in OWNED.items() if list(settings.get(key, [ours]) or ()) != [ours])
+        backups = Backups(home, now)
+        earlier = Installation.load(home)
+        known = earlier if earlier.places else Installation()
+        json_files = [*files.mentions, *([root / LOCAL_SETTINGS] if root else [])]
+        for path in json_files:
+            read_object(path, backups)
+        ignore = client_files.ignore_file(environment) if root else None
+        rendered = plugin_render.contents(folder)
+        with Watch([*json_files, *([ignore] if ignore else [])], backups) as watch:
+            noted = known.noting(home, watch.before, files.folders)
+            if ignore and not client_files.has_rule(watch.before[ignore]):
+                noted = replace(noted, ignore=noted.ignore or str(ignore))
+            place = None if root is None else str(root)
+            noted = replace(
+                noted,
+                places=(*(each for each in noted.places if each != place), place),
+                client=earlier.client if client is None else str(program),
+            )
+            try:
+                noted.save(home)  # before the client acts: a removal must find it
+                other_home = None if home.absolute() == default_home(environment) else home.absolute()
+                machine = plugin_render.Machine(Path(python or sys.executable).absolute(), other_home)
+                plugin_render.render(folder, machine)
+                notes = _add(program, root, project, folder, environment, files, backups)
+            except BaseException:
+                # Running sessions write the client's bookkeeping all the time, and an installation does not.
+                watch.undo(leave=files.state)
+                plugin_render.bring(folder, rendered)
+                if not known.places:
+                    _remove_traces(files, noted)
+                earlier.settle(home)
+                raise
+            noted.settle(home)
+    action: Literal["installed", "updated"] = "updated" if place in known.places else "installed"
+    return Report(action, program, folder, watch.changed, watch.copies, (), notes)
 
 
 def _add(
     program: Path,
-    scope: Scope,
+    root: Path | None,
     project: Path,
     folder: Path,
     environment: Mapping[str, str],
     files: ClientFiles,
-    now: datetime,
+    backups: Backups,
 ) -> tuple[str, ...]:
     """Have the client take the rendered plugin, and check that it did."""
+    scope = "user" if root is None else "local"
 
     def run(*words: str) -> str:
-        return _run(program, words, project, environment)
+        return _run(program, words, root or project, environment)
 
     notes = []
-    known = (read_object(files.marketplaces, now) or {}).get(plugin_render.MARKETPLACE)
+    known = (read_object(files.marketplaces, backups) or {}).get(plugin_render.MARKETPLACE)
     if isinstance(known, dict) and known.get("source") != {"source": "directory", "path": str(folder)}:
         run("marketplace", "remove", plugin_render.MARKETPLACE)
         notes.append("A marketplace of the same name from another place was replaced.")
     run("marketplace", "add", str(folder))
     run("install", PLUGIN_ID, "--scope", scope)
-    found = _listed(run("list", "--json"), scope, project)
+    found = _listed(run("list", "--json"), scope, root)
     if found is None:
         raise Unavailable(
             "client_refused",
@@ -191,9 +209,9 @@ def _add(
     return tuple(notes)
 
 
-def _listed(output: str, scope: Scope, project: Path) -> dict[str, object] | None:
+def _listed(output: str, scope: str, root: Path | None) -> dict[str, object] | None:
     for entry in json.loads(output):
-        here = scope == "user" or Path(entry.get("projectPath", "")).resolve() == project.resolve()
+        here = root is None or Path(entry.get("projectPath", "")).resolve() == root
         if here and entry.get("id") == PLUGIN_ID and entry.get("scope") == scope:
             return dict(entry)
     return None
@@ -206,10 +224,10 @@ def uninstall_claude_code(
     client: Path | None = None,
     now: datetime | None = None,
 ) -> Report:
-    """Take the plugin out of Claude Code wherever it was installed from this data folder. The data stays.
+    """Take the plugin out of Claude Code wherever it is installed. The data stays.
 
     The client removes what it knows of; then its files are swept for what is still ours, so that this works
-    without the client too.
+    without the client too, and brought back to what they were where nobody else changed them.
 
     Args:
         home: the data folder (``ZC_HOME``).
@@ -220,51 +238,101 @@ def uninstall_claude_code(
     Raises:
         InvalidInput: ``client_file_corrupt``.
     """
-    now = now or datetime.now(UTC)
     files = ClientFiles.of(environment)
     folder = home.absolute() / "claude-code"
-    notes: list[str] = []
-    try:
-        program: Path | None = find_client(client, environment)
-    except Unavailable as missing:
-        program = None
-        notes.append(f"{missing.message} Its files were cleaned without it.")
     with _alone(home):
-        state = _load(folder, now)
-        places = state.places or (_Place(None),)
-        projects = [Path(place.project) for place in places if place.project is not None]
-        settings = [files.settings, *(project_settings(each) for each in projects)]
-        watch = Watch([*settings, *{mention.file: None for mention in files.mentions}], now)
-        if program is not None:
-            notes += _take_out(program, places, home, environment)
-        for path in settings:
-            had = state.before.get(str(path), ())
-            sweep_settings(path, None if had is None else frozenset(had), now)
-        sweep_mentions(files, now)
-        removed = [path for path in files.leftovers if plugin_render.remove(path)]
-        if plugin_render.remove(folder):
-            removed.append(folder)
-        changed, backups = watch.close(now)
-    action: Literal["uninstalled", "nothing"] = "uninstalled" if changed or removed else "nothing"
-    return Report(action, program, folder, changed, backups, tuple(removed), tuple(notes))
+        backups = Backups(home, now)
+        noted = Installation.load(home)
+        entries = _entries(files, backups)
+        projects = {Path(place) for place in (*noted.places, *(place for _, place in entries)) if place}
+        mentions = dict(files.mentions)
+        for project in sorted(projects):
+            mentions |= {project / LOCAL_SETTINGS: SETTINGS, project / ".claude" / "settings.json": SETTINGS}
+        ignore = None if noted.ignore is None else Path(noted.ignore)
+        # Local settings of a removed installation, which a session may have brought back.
+        mentions |= {Path(name): SETTINGS for name in noted.files if name.endswith(LOCAL_SETTINGS)}
+        written = {
+            path for path, where in mentions.items() if noted.places or _names_us(path, where, backups)
+        }
+        with Watch([*mentions, *([ignore] if ignore else [])], backups) as watch:
+            program: Path | None = None
+            notes: list[str] = []
+            if entries or _names_us(files.marketplaces, mentions[files.marketplaces], backups):
+                program, notes = _take_out(client, entries, home, environment)
+            for path, where in mentions.items():
+                original = noted.original(home, path, watch.before[path])
+                put_back(path, original, where, backups, form=path in written)
+            if ignore and not client_files.other_local_settings(files, backups):
+                client_files.take_rule_out(ignore, noted.original(home, ignore, watch.before[ignore]))
+            removed = _remove_traces(files, noted)
+            if plugin_render.remove(folder):
+                removed.append(folder)
+        replace(noted, places=()).settle(home)
+    if not watch.changed and not removed:
+        return Report("nothing", program, folder, (), (), (), tuple(notes))
+    return Report(
+        "uninstalled", program, folder, watch.changed, watch.copies, tuple(removed), (*notes, RUNNING)
+    )
+
+
+def _entries(files: ClientFiles, backups: Backups) -> list[tuple[str, str | None]]:
+    """Return where the client has the plugin: its scopes, and their projects' folders."""
+    listed = (read_object(files.installed, backups) or {}).get("plugins")
+    entries = listed.get(PLUGIN_ID) if isinstance(listed, dict) else None
+    return [
+        (str(entry.get("scope")), entry.get("projectPath"))
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict)
+    ]
+
+
+def _names_us(path: Path, mentions: Iterable[Mention], backups: Backups) -> bool:
+    value = read_object(path, backups) or {}
+    return without_us(value, mentions) != value
 
 
 def _take_out(
-    program: Path, places: tuple[_Place, ...], home: Path, environment: Mapping[str, str]
-) -> Iterator[str]:
-    for place in places:
-        scope = "user" if place.project is None else "project"
-        where = home if place.project is None else Path(place.project)
+    client: Path | None, entries: list[tuple[str, str | None]], home: Path, environment: Mapping[str, str]
+) -> tuple[Path | None, list[str]]:
+    """Have the client remove the plugin; return the client, and what it said against it."""
+    try:
+        program = find_client(client, environment, home)
+    except Unavailable as missing:
+        return None, [f"{missing.message} Its files were cleaned without it."]
+    calls = [
+        (("uninstall", PLUGIN_ID, "--scope", scope), home if project is None else Path(project))
+        for scope, project in entries
+    ]
+    notes = []
+    for words, where in (*calls, (("marketplace", "remove", plugin_render.MARKETPLACE), home)):
         if not where.is_dir():
             continue
         try:
-            _run(program, ("uninstall", PLUGIN_ID, "--scope", scope), where, environment)
+            _run(program, words, where, environment)
         except Unavailable as refused:
-            yield f"The client said: {refused.message} What it left was cleaned."
-    try:
-        _run(program, ("marketplace", "remove", plugin_render.MARKETPLACE), home, environment)
-    except Unavailable as refused:
-        yield f"The client said: {refused.message} What it left was cleaned."
+            notes.append(f"The client said: {refused.message} What it left was cleaned.")
+    return program, notes
+
+
+def _remove_traces(files: ClientFiles, noted: Installation) -> list[Path]:
+    """Remove folders that are for our plugin alone, and those that came with it and are empty now."""
+    removed = [path for path in files.leftovers if plugin_render.remove(path)]
+    came = [path.parent for path in removed if path.is_relative_to(files.cache)] + [
+        Path(each) for each in noted.folders
+    ]
+    for path in sorted(came, reverse=True):
+        with suppress(OSError):  # it holds something, or is not there
+            path.rmdir()
+            removed.append(path)
+    return removed
+
+
+def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a run of the client that is ours: it calls nobody and updates nothing."""
+    # A session's own variables would make the client believe that it is that session's child.
+    own = ("CLAUDECODE", "CLAUDE_CODE_SESSION")
+    given = {name: value for name, value in environment.items() if not name.startswith(own)}
+    return given | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
 
 
 def _run(program: Path, words: tuple[str, ...], folder: Path, environment: Mapping[str, str]) -> str:
@@ -273,15 +341,11 @@ def _run(program: Path, words: tuple[str, ...], folder: Path, environment: Mappi
     Raises:
         Unavailable: ``client_refused``.
     """
-    # A session's own variables would make the client believe that it is that session's child.
-    own = ("CLAUDECODE", "CLAUDE_CODE_SESSION")
-    given = {name: value for name, value in environment.items() if not name.startswith(own)}
-    given |= {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - the program is the user's own client, the words are ours
             [str(program), "plugin", *words],
             cwd=folder,
-            env=given,
+            env=client_environment(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -311,19 +375,3 @@ def _alone(home: Path) -> Iterator[None]:
     with (home / "install.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _load(folder: Path, now: datetime) -> _State:
-    raw = read_object(folder / "install.json", now)
-    if raw is None:
-        return _State()
-    before = {path: None if keys is None else tuple(keys) for path, keys in raw["before"].items()}
-    return _State(tuple(_Place(each) for each in raw["places"]), before)
-
-
-def _save(folder: Path, state: _State) -> None:
-    value = {"places": [place.project for place in state.places], "before": dict(state.before)}
-    path = folder / "install.json"
-    draft = path.with_name(".install.json")
-    draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)

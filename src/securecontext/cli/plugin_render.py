@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,16 +75,26 @@ def render(target: Path, machine: Machine, source: Path | None = None) -> None:
         machine: what to write into the files.
         source: the plugin's sources; `plugin_source` by default.
     """
-    wanted = dict(_files(source or plugin_source(), machine))
+    bring(target, dict(_files(source or plugin_source(), machine)))
+
+
+def contents(target: Path) -> dict[Path, bytes]:
+    """Return what a rendered folder holds, by path within it; nothing where there is none."""
+    return {path.relative_to(target): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+
+def bring(target: Path, wanted: Mapping[Path, bytes]) -> None:
+    """Bring a rendered folder to hold exactly ``wanted``; to hold nothing is not to be there."""
     for relative, content in wanted.items():
         _replace(target / relative, content)
-    plugin = target / "plugin"
-    for path in sorted(plugin.rglob("*"), reverse=True):
+    for path in sorted(target.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
         elif path.relative_to(target) not in wanted:
             path.unlink()
+    if not wanted:
+        remove(target)
 
 
 def _files(source: Path, machine: Machine) -> Iterator[tuple[Path, bytes]]:

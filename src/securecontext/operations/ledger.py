@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,16 +45,10 @@ def _render_verdict(out: VerifyOutput) -> str:
 
 
 def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
-    """Verify a copy or the machine's ledger; the project's own is verified on its reader."""
-    if given.database is not None:
-        return _of(world, world.open_copy(Path(given.database)))
-    if given.machine:
-        return _of(world, world.machine.read())
-    return None
-
-
-def _of(world: World, opened: AbstractContextManager[Connection]) -> VerifyOutput:
-    with opened as connection:
+    """Verify a copy; a ledger of our own is verified on its reader."""
+    if given.database is None:
+        return None
+    with world.open_copy(Path(given.database)) as connection:
         return _output(world, connection)
 
 
@@ -70,6 +63,7 @@ def _output(world: World, connection: Connection) -> VerifyOutput:
     effects=Effects.READS,
     render=_render_verdict,
     audience=Standing.PERSON,
+    machine_flag="machine",
     prepare=_verify,
     command=("audit", "verify"),
 )

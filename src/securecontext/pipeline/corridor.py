@@ -121,7 +121,8 @@ class Corridor:
         return found
 
     def _has_project(self, operation: Operation[Any, Any], call: Call) -> None:
-        if operation.needs_project and call.project is None:
+        needed = operation.needs_project and not operation.is_for_machine(call.arguments)
+        if needed and call.project is None:
             raise InvalidInput(
                 "no_project", "This call names no project.", "Call from a project's folder, or name one."
             )
@@ -198,7 +199,7 @@ class Corridor:
         return done
 
     def _store(self, operation: Operation[Any, Any], call: Call) -> Store:
-        if operation.on_machine or call.project is None:
+        if operation.is_for_machine(call.arguments) or call.project is None:
             return self._world.machine
         return self._world.store(call.project.id)
 

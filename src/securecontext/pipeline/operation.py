@@ -15,7 +15,7 @@ declared with the field: see ``fields``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -135,6 +135,7 @@ class Operation(Generic[GivenT, OutputT]):
     description: str
     needs_project: bool = True
     on_machine: bool = False
+    machine_flag: str = ""
     prepare: Callable[[World, Asker, GivenT], Any] | None = None
     after: Callable[[World, OutputT], None] | None = None
     kind: EntryKind = "call"
@@ -147,6 +148,11 @@ class Operation(Generic[GivenT, OutputT]):
     def writes(self) -> bool:
         """Say whether the function runs in the writer's transaction."""
         return self.effects is not Effects.READS
+
+    def is_for_machine(self, arguments: Mapping[str, Any]) -> bool:
+        """Say whether a call with these arguments, parsed or not yet, works on the machine's store."""
+        # A flag is parsed strictly: nothing but true is true.
+        return self.on_machine or arguments.get(self.machine_flag) is True
 
     @property
     def route(self) -> str:
@@ -167,6 +173,7 @@ def operation(
     audience: Standing = Standing.AGENT,
     needs_project: bool = True,
     on_machine: bool = False,
+    machine_flag: str = "",
     prepare: Callable[[World, Asker, Any], Any] | None = None,
     after: Callable[[World, Any], None] | None = None,
     kind: EntryKind = "call",
@@ -185,6 +192,8 @@ def operation(
         audience: who is shown it: agents get tools, persons get commands and routes, hooks are for hooks.
         needs_project: whether a call without a project is refused.
         on_machine: whether it works on the machine's store instead of the project's.
+        machine_flag: the argument that, where it is true, makes a call work on the machine's store; such a call
+            needs no project.
         prepare: what is done before, outside any transaction (files, other stores).
         after: what is done once the effect is durable.
         kind: the kind of its ledger entry.
@@ -212,6 +221,7 @@ def operation(
             description=" ".join(text.split("\n\n", 1)[0].split()),
             needs_project=needs_project,
             on_machine=on_machine,
+            machine_flag=machine_flag,
             prepare=prepare,
             after=after,
             kind=kind,

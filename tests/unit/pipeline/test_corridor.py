@@ -442,6 +442,18 @@ def test_only_a_person_manages(house, who):
         )
 
 
+def test_the_machines_ledger_needs_no_project_and_its_projects_one(house):
+    def asked(arguments):
+        call = Call("call_1", "audit.verify", arguments, PERSON, house.moment, None)
+        return house.app.corridor.walk(call)
+
+    before = asked({"machine": True}).structured["entries"]
+    done = asked({"machine": True})
+    assert (done.error, done.structured["entries"]) == (None, before + 1), "it is an entry of that ledger"
+    for arguments in ({}, {"machine": False}, {"database": "/no/such"}):
+        assert asked(arguments).error.code == "no_project"
+
+
 def test_too_many_calls_of_one_session_under_way_are_refused(house, declare):
     corridor = Corridor(house.app, Policy(), Gate(Limits(calls_in_flight=1)))
     inner = []
