@@ -120,32 +120,19 @@ def _what(entry: TailEntry) -> str:
     return f"{entry.operation} {entry.outcome}"
 
 
-def _tail(world: World, asker: Asker, given: TailInput) -> TailOutput | None:
-    """Look at the machine's ledger; the project's own is looked at on its reader."""
-    if not given.machine:
-        return None
-    with world.machine.read() as connection:
-        return _newest(world, connection, given.limit)
-
-
 @operation(
     "audit.tail",
     permission=Permission.LEDGER_READ,
     effects=Effects.READS,
     render=_render_tail,
     audience=Standing.PERSON,
-    prepare=_tail,
+    machine_flag="machine",
     command=("audit", "tail"),
 )
 def show_tail(context: Context, given: TailInput) -> TailOutput:
     """Show the newest entries of the ledger."""
-    done: TailOutput | None = context.prepared
-    return done if done is not None else _newest(context.world, context.connection, given.limit)
-
-
-def _newest(world: World, connection: Connection, limit: int) -> TailOutput:
     out = []
-    for row in world.tail(connection, limit):
+    for row in context.world.tail(context.connection, given.limit):
         body = dict(row.body or {})
         out.append(
             TailEntry(
