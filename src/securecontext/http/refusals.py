@@ -1,15 +1,12 @@
 """What this door refused, in the machine's ledger: refusals that never became a call.
 
-Those of strangers are entries of the door's own stream, never of whoever the request claims to be. A flood of them is
-entered in part: ten a minute, and the next one says how many were left out. Those of the token's holder are all
-entered, in the holder's stream.
+Those of strangers are entries of the door's own stream, never of whoever the request claims to be, and a flood of them
+is entered in part. Those of the token's holder are all entered, in the holder's stream.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,20 +15,17 @@ from starlette.types import Scope
 from securecontext.boundaries.door_token import DoorToken
 from securecontext.http.callers import PRINCIPAL as HOLDER
 from securecontext.http.callers import session_name
+from securecontext.pipeline.refusals import SESSION, RefusalLog
 from securecontext.storage.port import Store
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft
 
-log = logging.getLogger("securecontext.http")
 PRINCIPAL = "door:http"
-SESSION = "refusals"
-MOST = 10
-SECONDS = 60.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Refusals:
-    """Enters refusals, so many a minute.
+    """Enters this door's refusals.
 
     Args:
         machine: returns the machine's store.
@@ -47,15 +41,11 @@ class Refusals:
         run: Callable[[Callable[[], None]], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._machine = machine
         self._holder = (HOLDER, session_name(token))
-        self._run = run
-        self._clock = clock
-        self._entered: deque[float] = deque()
-        self._left_out = 0
+        self._log = RefusalLog(machine, run, clock)
 
     async def enter(self, error: ZcError, scope: Scope, *, known: bool) -> None:
-        """Enter a refusal, or count it when it is a stranger's and there were many in the last minute.
+        """Enter a refusal.
 
         Args:
             error: what was said.
@@ -63,26 +53,9 @@ class Refusals:
             known: whether it came with the token.
         """
         if known:
-            await self._write(draft_of(error, scope, self._holder))
-            return
-        now = self._clock()
-        while self._entered and now - self._entered[0] >= SECONDS:
-            self._entered.popleft()
-        if len(self._entered) >= MOST:
-            self._left_out += 1
-            return
-        self._entered.append(now)
-        left_out, self._left_out = self._left_out, 0
-        if not await self._write(draft_of(error, scope, (PRINCIPAL, SESSION), left_out)):
-            self._left_out += left_out + 1
-
-    async def _write(self, draft: EntryDraft) -> bool:
-        try:
-            await self._run(lambda: self._machine().write(lambda transaction: transaction.record(draft)))
-        except (ZcError, RuntimeError) as failure:  # RuntimeError: the workers have ended
-            log.error("a refusal could not be entered: %s", failure)
-            return False
-        return True
+            await self._log.write(draft_of(error, scope, self._holder))
+        else:
+            await self._log.enter(lambda left_out: draft_of(error, scope, (PRINCIPAL, SESSION), left_out))
 
 
 def draft_of(error: ZcError, scope: Scope, stream: tuple[str, str], left_out: int = 0) -> EntryDraft:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from securecontext.boundaries.door_token import open_token
-from securecontext.http.refusals import MOST, SECONDS, Refusals
+from securecontext.http.refusals import Refusals
+from securecontext.pipeline.refusals import MOST, SECONDS
 from securecontext.types.errors import Unauthenticated, Unavailable
 from securecontext.types.ledger import EntryDraft
 
