@@ -1,7 +1,7 @@
 """What a door refused before it became a call, in the machine's ledger, in the door's own stream.
 
 Of strangers, and of callers who are refused whole, nothing is believed: their entries never stand in the stream of
-whoever they claim to be. A flood of them is entered in part: ten a minute, and the next one says how many were left out.
+whoever they claim to be. A flood of them is entered in part: ten a minute, and the next says how many were left out.
 """
 
 from __future__ import annotations
