@@ -72,7 +72,15 @@ def socket_path(home_folder: str, environ: dict[str, str] | None = None) -> str:
 
 
 def _own_folder(folder: str) -> None:
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except FileExistsError:
+        pass  # a file, or a link to nothing: told below
+    except OSError as error:
+        raise ServiceAway(
+            f"The folder {folder} for the service's socket cannot be made ({error.strerror}). "
+            "Set XDG_RUNTIME_DIR to a folder of your own."
+        ) from error
     found = os.lstat(folder)
     if found.st_uid != os.getuid() or (found.st_mode & 0o170000) != 0o040000:
         raise ServiceAway(f"{folder} is not a folder of your own. Remove it, or set XDG_RUNTIME_DIR.")

@@ -66,13 +66,13 @@ def test_it_ends_when_nobody_needs_it_and_not_before(world: World) -> None:
 
 
 def test_the_socket_is_its_owners_alone(world: World) -> None:
-    process = world.serve()
+    process = world.serve(umask=0)
     path = Path(os.readlink(world.home / rendezvous.LINK))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(world.home.stat().st_mode) == 0o700
     for file in world.home.rglob("*"):
-        if file.is_file() and not file.is_symlink() and file.name not in ("service.version", "owner"):
+        if file.is_file() and not file.is_symlink():
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
     world.stop()
     assert process.wait(30) == 0
@@ -230,6 +230,82 @@ def test_a_folder_that_is_taken_away_takes_its_service_along(world: World) -> No
     assert world.pid() == process.pid  # it is past its start
     shutil.rmtree(world.home)
     assert process.wait(30) == 0
+
+
+def test_a_folder_that_is_made_anew_gets_a_service_of_its_own(world: World) -> None:
+    process = world.serve()
+    shutil.rmtree(world.home)
+    with piped(world) as shim:
+        shim.initialize()
+        assert "result" in shim.ask(call(1, "zc_remember", key="k", value="v"))
+        second = world.pid()
+        assert process.wait(30) == 0 and second != process.pid
+        assert (world.home / "owner").exists(), "the one that ended has left the other's sign of life"
+        assert world.pid() == second
+
+
+@pytest.mark.parametrize("lost", ["socket", "folder of sockets", "link", "link to another"])
+def test_a_service_that_is_not_found_any_more_lets_itself_be_found(world: World, lost: str) -> None:
+    process = world.serve()
+    link = world.home / rendezvous.LINK
+    path = Path(os.readlink(link))
+    with piped(world) as old:
+        old.initialize()
+        match lost:
+            case "socket":
+                path.unlink()
+            case "folder of sockets":
+                shutil.rmtree(path.parent)
+            case "link":
+                link.unlink()
+            case _:
+                link.unlink()
+                link.symlink_to("/nowhere")
+        with piped(world) as first, piped(world) as second:
+            for shim in (first, second):
+                shim.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode() + b"\n")
+            assert [first.answer()["result"], second.answer()["result"]] == [{}, {}]
+        assert old.ask(call(2, "zc_status"))["result"]["isError"] is False
+    wait_until(lambda: world.services() == [process.pid], "those that looked for it to end")
+    assert world.served() == [process.pid]
+    world.stop()
+    assert not os.path.lexists(link) and process.wait(30) == 0
+
+
+def test_a_service_that_cannot_be_found_again_ends(world: World) -> None:
+    process = world.serve()
+    (world.home / rendezvous.LINK).unlink()
+    (world.home / rendezvous.LINK).mkdir()
+    assert process.wait(30) == 0
+    assert "link_blocked" in world.log()
+
+
+@pytest.mark.parametrize("there", ["logs", "service.version"])
+def test_what_lies_in_the_place_of_a_file_of_ours_is_named(world: World, there: str) -> None:
+    world.home.mkdir()
+    if there == "logs":
+        (world.home / there).write_text("")
+    else:
+        (world.home / there).mkdir()
+    with piped(world) as shim:
+        shim.initialize()
+        error = shim.ask(call(1, "zc_status"))["error"]
+    assert str(world.home / there) in error["message"] and "[file_blocked] Move away" in error["message"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+def test_a_folder_of_sockets_that_is_none_is_named(world: World, kind: str) -> None:
+    folder = world.root / "run"
+    folder.mkdir()
+    world.env["XDG_RUNTIME_DIR"] = str(folder)
+    if kind == "file":
+        (folder / "securecontext").write_text("")
+    else:
+        (folder / "securecontext").symlink_to("/nowhere")
+    with piped(world) as shim:
+        shim.initialize()
+        error = shim.ask(call(1, "zc_status"))["error"]
+    assert f"{folder / 'securecontext'} is not a folder of your own. Remove it" in error["message"]
 
 
 def other_version(world: World, version: str) -> list[str]:

@@ -8,10 +8,8 @@ import functools
 import json
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from securecontext import __version__, rendezvous
@@ -272,20 +270,3 @@ def _greeting() -> bytes:
     return (
         json.dumps({"service": "securecontext", "version": __version__, "pid": os.getpid()}).encode() + b"\n"
     )
-
-
-def listening_socket(path: str) -> socket.socket:
-    """Return a listening socket at a path, mode 0600, in place of a stale one.
-
-    The caller holds the claim to the data folder, so whatever lies at the path serves nobody.
-    """
-    Path(path).unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listening.bind(path)
-    finally:
-        os.umask(before)
-    listening.listen(1024)
-    listening.setblocking(False)
-    return listening
