@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securecontext import __version__, rendezvous
 from securecontext.boundaries.limits import LINE_BYTES
@@ -28,6 +28,9 @@ from securecontext.service import guard, journal
 from securecontext.service.address import Address
 from securecontext.settings import Settings
 from securecontext.types.errors import ZcError
+
+if TYPE_CHECKING:
+    from securecontext.service.spool import Spool
 
 log = logging.getLogger("securecontext.service")
 DRAIN_SECONDS = 10.0
@@ -119,6 +122,7 @@ class Daemon:
         self._http_clients = 0
         self._stopping: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
+        self._spool: Spool | None = None
 
     async def run(self, address: Address) -> int:
         """Serve until told to stop, or until nobody has needed the service for the idle time.
@@ -327,9 +331,11 @@ class Daemon:
         await self.listener.run(self.app.tidy)
 
     async def _drain_spool(self) -> None:
-        from securecontext.service import spool
+        if self._spool is None:
+            from securecontext.service.spool import Spool
 
-        await self.listener.run(lambda: spool.drain(self.app))
+            self._spool = Spool(self.app)
+        await self.listener.run(self._spool.drain)
 
 
 def _leave_reason(home: Path, reason: str) -> None:
