@@ -8,6 +8,7 @@ import resource
 import socket
 import sqlite3
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -419,6 +420,84 @@ def test_bytes_that_are_no_request_do_not_stop_the_door(service: HttpService) ->
             connection.recv(1000)
     with service.stranger() as client:
         assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    ],
+    ids=["no-host", "two-hosts", "bad-length", "junk"],
+)
+def test_what_is_no_request_is_refused_like_anything_else(service: HttpService, request_: bytes) -> None:
+    status, problem = raw(service, request_)
+    assert (status, problem["status"], problem["code"]) == (400, 400, "bad_request")
+    assert problem["hint"]
+
+
+CROWDED = """
+import sys
+from securecontext.http import connections
+connections.HTTP_CONNECTIONS, connections.REQUEST_SECONDS, connections.WRITE_SECONDS = 20, float(sys.argv[1]), 1.0
+from securecontext.service.run import main
+sys.exit(main())
+"""
+
+
+def crowded(seconds: str) -> tuple[str, ...]:
+    """The command of a service with 20 places, and so much patience with those that do not say what they want."""
+    return (sys.executable, "-I", "-c", CROWDED, seconds)
+
+
+def test_a_crowd_that_asks_nothing_keeps_nobody_out(tmp_path: Path) -> None:
+    with http_service(tmp_path, crowded("3600")) as service, contextlib.ExitStack() as crowd:
+        files = Path(f"/proc/{service.process.pid}/fd")
+        before = len(list(files.iterdir()))
+        with service.client() as client:
+            for _ in range(200):
+                silent = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+                crowd.enter_context(silent)
+                silent.sendall(b"POST /health HTTP/1.1\r\nHost:")
+            assert client.post("/api/v1/status", json={}).status_code == 200
+        assert service.person().call("zc_status", {}).text
+        assert len(list(files.iterdir())) < before + 40
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1",
+        b"POST /health HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        b"POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n{",
+    ],
+    ids=["nothing", "half-a-head", "half-a-body", "refused-before-its-body"],
+)
+def test_a_connection_without_a_whole_request_is_closed(tmp_path: Path, begun: bytes) -> None:
+    with http_service(tmp_path, crowded("0.5")) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+            connection.sendall(begun.replace(b"{host}", f"127.0.0.1:{service.port}".encode()))
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(1 << 16):
+                    pass
+        with service.stranger() as client:
+            assert client.get("/health").status_code == 200
+
+
+def test_a_client_that_reads_no_answers_is_let_go(tmp_path: Path) -> None:
+    with http_service(tmp_path, crowded("3600")) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as deaf:
+            ask = (
+                f"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n"
+                f"Authorization: Bearer {service.token}\r\n\r\n"
+            ).encode()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    deaf.sendall(ask * 100)
+        assert service.process.poll() is None
 
 
 # The ledger of refusals
