@@ -96,6 +96,18 @@ def test_the_project_may_come_in_the_query(service: HttpService, tmp_path: Path)
     assert "only here" in again.json()["text"]
 
 
+def test_a_query_says_a_thing_once_and_not_too_much(service: HttpService) -> None:
+    with service.client() as client:
+        del client.headers["X-ZC-Project"]
+        here = str(service.project)
+        twice = client.post("/api/v1/status", params={"project": [here, here]}, json={})
+        many = client.post("/api/v1/status", params={"x": ["1"] * 20, "project": here}, json={})
+        enough = client.post("/api/v1/status", params={"x": ["1"] * 19, "project": here}, json={})
+    refused(twice, 400, "repeated_query")
+    refused(many, 400, "too_many_fields")
+    assert enough.status_code == 200
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
 def test_every_route_answers_as_the_corridor_does(service: HttpService, operation: Any) -> None:
     with service.client() as client:
@@ -436,6 +448,22 @@ def test_what_is_no_request_is_refused_like_anything_else(service: HttpService, 
     status, problem = raw(service, request_)
     assert (status, problem["status"], problem["code"]) == (400, 400, "bad_request")
     assert problem["hint"]
+
+
+def test_an_upload_that_is_broken_off_is_no_failure_of_ours(own_service: HttpService) -> None:
+    head = (
+        f"POST /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1:{own_service.port}\r\n"
+        f"Authorization: Bearer {own_service.token}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+    )
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", own_service.port), timeout=30) as connection:
+            connection.sendall(head.encode())
+    with own_service.client() as client:
+        assert client.post("/api/v1/status", json={}).status_code == 200
+    own_service.process.terminate()
+    assert own_service.process.wait(30) == 0
+    log = (own_service.home / "logs" / "service.log").read_text()
+    assert "trace" not in log and '"error"' not in log
 
 
 CROWDED = """
