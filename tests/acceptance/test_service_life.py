@@ -136,6 +136,40 @@ def test_a_polite_end_finishes_the_calls_under_way(world: World) -> None:
     assert stored == done, "what was done was answered, and what was answered was done"
 
 
+def test_an_end_with_many_clients_is_no_failure(world: World) -> None:
+    process = world.serve()
+    for _ in range(5):
+        world.session()
+        world.raw("rpc/1")
+        world.raw(b"mcp/1\n")
+    world.control(do="stop")
+    assert process.wait(30) == 0
+    assert '"error"' not in world.log() and "trace" not in world.log()
+
+
+@pytest.mark.parametrize(("asked", "cancelled"), [(100, "100"), ("100", 100)])
+def test_a_request_that_was_cancelled_by_another_form_of_its_id_is_not_waited_for(
+    world: World, asked: object, cancelled: object
+) -> None:
+    code = (
+        "import sys\nfrom securecontext.service import daemon\ndaemon.DRAIN_SECONDS = 3600.0\n"
+        "from securecontext.service.run import main\nsys.exit(main())"
+    )
+    process = world.serve(code)
+    raw = world.session()
+    cancel = {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": cancelled},
+    }
+    lines = [call(asked, "zc_index", source="s", content="word " * 100_000), cancel]
+    raw.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    while raw.ask({"jsonrpc": "2.0", "id": "after", "method": "ping"}).get("id") != "after":
+        pass  # the answer to what was cancelled too late
+    world.control(do="stop")
+    assert process.wait(60) == 0
+
+
 def test_what_was_acknowledged_survives_any_death(world: World) -> None:
     """Several sessions write while the service is killed again and again: no error, no loss, nothing done twice."""
     writers, each, deaths = 4, 25, 6
@@ -362,7 +396,7 @@ def test_a_newer_command_line_replaces_an_older_service(world: World) -> None:
 
 def test_a_request_for_another_version_is_judged_by_the_service(world: World) -> None:
     world.serve()
-    for version in ("0.0.1", __version__, "", "nonsense", "1e9"):
+    for version in ("0.0.1", __version__, "", "nonsense", "1e9", "9" * 5_000):
         assert world.control(do="handover", version=version)["ok"] is False
     assert world.control(do="nonsense")["error"]["code"] == "unknown_request"
     assert world.control(do="handover", version="99.0")["ok"] is True

@@ -21,7 +21,7 @@ from securecontext.http.api import Run, make_api
 from securecontext.http.auth import Guard
 from securecontext.http.connections import Connection, Room, most_connections
 from securecontext.http.refusals import Refusals
-from securecontext.http.streams import Streams, who_calls
+from securecontext.http.streams import NoMessage, Streams, who_calls
 from securecontext.pipeline.callers import Caller
 from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable
@@ -44,12 +44,14 @@ class Surroundings:
     Attributes:
         run: runs blocking work on the service's worker threads.
         make_server: makes the MCP server for ``/mcp``.
+        no_message: looks at its messages before that server.
         present: held while a client's request is under way.
         tell: told the address once the door is open.
     """
 
     run: Run
     make_server: MakeServer
+    no_message: NoMessage
     present: Callable[[], AbstractContextManager[None]]
     tell: Callable[[str], None]
 
@@ -63,8 +65,9 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
     token = await around.run(app.door_token)
     listening = listening_socket(settings.http_port or 0)
     port = int(listening.getsockname()[1])
-    streams = Streams(around.make_server(app.corridor, around.run, who_calls(app, token)), port)
     refusals = Refusals(lambda: app.machine, token, around.run)
+    tools = around.make_server(app.corridor, around.run, who_calls(app, token))
+    streams = Streams(tools, port, around.no_message, refusals.enter)
     api = make_api(app, app.corridor, token, around.run, refusals.enter)
     api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
     guard = Guard(api, token=token, port=port, enter=refusals.enter, present=around.present)

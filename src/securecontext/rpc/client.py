@@ -64,7 +64,7 @@ class Client:
         """
         asked = {"operation": operation, "arguments": arguments, "key": new_id("key")}
         with contextlib.suppress(OSError):  # it may have gone: then there is no answer either
-            self._socket.sendall(json.dumps(asked).encode() + b"\n")
+            self._socket.sendall(_line_of(asked))
         line = self._line()
         if not line:
             raise Unavailable(
@@ -85,6 +85,14 @@ class Client:
             return self._file.readline()
         except OSError:
             return b""
+
+
+def _line_of(asked: dict[str, Any]) -> bytes:
+    """Return the line of a request; text as it is, because escapes are up to three times as long."""
+    try:
+        return json.dumps(asked, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate stays an escape, for the service to refuse
+        return json.dumps(asked).encode() + b"\n"
 
 
 def refused(got: dict[str, Any]) -> ZcError:

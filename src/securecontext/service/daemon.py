@@ -305,7 +305,9 @@ class Daemon:
             while self._urgent:
                 await asyncio.sleep(0.005)
             door = await asyncio.to_thread(importlib.import_module, name)
-        around = door.Surroundings(self.listener.run, mcp.make_server, self._present, self._http_is_at)
+        around = door.Surroundings(
+            self.listener.run, mcp.make_server, mcp.no_message, self._present, self._http_is_at
+        )
         try:
             await door.serve(self.app, self.settings, around)
         except ZcError as error:

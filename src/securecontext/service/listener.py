@@ -34,8 +34,9 @@ WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread before its connection is closed."""
 LAST_SECONDS = 1.0
 """The same while the service ends."""
-TOO_LONG_HINT = "Keep messages below 32 MiB; a message goes on one line."
-HOOK_BYTES = 64 * 1024 * 1024
+TOO_LONG_HINT = f"Keep messages below {limits.LINE_BYTES >> 20} MiB; a message goes on one line."
+HOOK_BYTES = 8 * 1024 * 1024
+"""A hook's larger payload is answered as an empty one: parsing it would hold up all other clients."""
 WORKERS = 64
 
 
@@ -109,6 +110,18 @@ class Listener:
         self.open += 1
         self._daemon.touched()
         try:
+            await self._attend(reader, writer)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            # Ended by `drain`. Passed on, it would be a failure to asyncio, and a trace in the log for every client.
+        finally:
+            self.open -= 1
+            self._tasks.discard(task)
+            self._daemon.touched()
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client went away, or does not read: it is owed nothing
@@ -120,9 +133,6 @@ class Listener:
             log.exception("a connection failed")
         finally:
             await _hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
-            self.open -= 1
-            self._tasks.discard(task)
-            self._daemon.touched()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = rendezvous.peer_uid(writer.get_extra_info("socket"))
