@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import struct
 import sys
@@ -25,13 +26,26 @@ LINE_BYTES = 16 * 1024 * 1024
 Parsing one holds up all other clients, so it is no larger than it must be: the largest call of all imports 500 facts of
 4,000 characters, which are 8 MB where each has four bytes.
 """
+LINE_VALUES = 100_000
+"""The most values on a line; no call has nearly as many."""
 STARTS = 5
 """Processes that one client starts at most before it gives up."""
 DOORS = ("mcp/1", "hook/1", "rpc/1", "control/1")
 
 
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+
+
 class ServiceAway(Exception):
     """No service answers and none could be started. The text says why and what to do next."""
+
+
+def crowded(line: bytes) -> bool:
+    """Say whether a line of JSON holds too many values, without parsing it, which would take seconds."""
+    if len(line) <= LINE_VALUES:
+        return False
+    bare = _TEXT.sub(b"", line)
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{") > LINE_VALUES
 
 
 def home(environ: dict[str, str] | None = None) -> str:

@@ -262,6 +262,24 @@ def test_an_argument_that_is_too_long_for_itself_alone_is_refused_by_name(world:
         assert code_of(answer) == "too_long" and "value" in answer["result"]["content"][0]["text"]
 
 
+def test_a_message_of_very_many_values_is_refused_before_it_is_parsed(world: World) -> None:
+    world.serve()
+    crowd = b"[" + b"[]," * 200_000 + b"[]]"
+    asked = (
+        b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"zc_status","arguments":{"a":%b}}}'
+    )
+    assert code_of(world.session().ask(asked % crowd)) == "too_many_values"
+    told = world.raw("rpc/1").ask(b'{"operation":"zc_status","arguments":{"a":%b}}' % crowd)
+    assert told["structured"]["error"]["code"] == "too_many_values"
+    with piped(world) as shim:
+        shim.initialize()
+        answer = shim.ask(asked % crowd)
+        assert (answer["id"], code_of(answer)) == (5, "too_many_values")
+        text = shim.ask(call(6, "zc_index", source="s", content='[],{}\\"' * 100_000))
+        assert text["result"]["isError"] is False
+    goes_on(world)
+
+
 def test_the_largest_import_fits_on_a_line(world: World) -> None:
     world.serve()
     facts = [{"key": f"k{n}", "value": f"{n:03d}" + "\U0001f600" * 3_997} for n in range(500)]

@@ -22,8 +22,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from securecontext import __version__
-from securecontext.boundaries.limits import LINE_BYTES
+from securecontext import __version__, rendezvous
 from securecontext.mcp.flow import Flow
 from securecontext.mcp.tools import INSTRUCTIONS, listed_tools
 from securecontext.pipeline.callers import Caller
@@ -135,7 +134,7 @@ async def serve_lines(
                 except (
                     ValueError
                 ):  # longer than any message may be: what follows cannot be told apart any more
-                    hint = f"Keep messages below {LINE_BYTES >> 20} MiB."
+                    hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
                     await send(_no_message(None, -32700, "line_too_long", hint).answer)
                     return
                 if not line.endswith(b"\n"):
@@ -203,6 +202,8 @@ def parse_line(line: bytes) -> types.JSONRPCMessage | NoMessage | None:
     """Return the message of a line, or why it is none; None for an empty line."""
     if not line.strip():
         return None
+    if rendezvous.crowded(line):
+        return _no_message(None, -32600, "too_many_values", "Send less in one message.")
     try:
         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError:

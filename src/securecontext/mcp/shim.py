@@ -163,6 +163,12 @@ class Shim:
             hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
             self._refuse(ident if asks else None, "line_too_long", f"The message is too long. {hint}", hint)
             return
+        if rendezvous.crowded(line):
+            hint = "Send less in one message."
+            self._refuse(
+                ident if asks else None, "too_many_values", f"The message has too many values. {hint}", hint
+            )
+            return
         self._send(line, json.dumps(ident) if asks else None)
 
     def _keyed(self, message: dict[str, object]) -> bytes:
