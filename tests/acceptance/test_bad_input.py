@@ -327,6 +327,8 @@ def test_openings_that_are_none(world: World) -> None:
         ({"session": "s" * 101}, "bad_session"),
         ({"agent": "no such name!"}, "bad_agent_id"),
         ({"agent": "a" * 65}, "bad_agent_id"),
+        ({"agent": "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}, "secret_in_name"),
+        ({"session": "AKIA1234567890ABCDEF"}, "secret_in_name"),
     ):
         refused = world.raw("mcp/1", greeted=False, **header).line()["structured"]["error"]
         assert refused["code"] in (code, "too_long") and refused["hint"]

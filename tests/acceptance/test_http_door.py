@@ -557,12 +557,14 @@ def test_refusals_of_the_holder_are_in_the_holders_stream(own_service: HttpServi
         refused(client.post("/api/v1/nothing", json={}), 404, "unknown_path")
         refused(client.get("/api/v1/status"), 405, "wrong_method")
         refused(client.post("/api/v1/status", headers={"X-ZC-Agent": "a b/c"}, json={}), 400, "bad_agent_id")
+        secret = {"X-ZC-Agent": "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}
+        refused(client.post("/api/v1/status", headers=secret, json={}), 400, "secret_in_name")
     with sqlite3.connect(f"file:{own_service.home / 'machine.db'}?mode=ro", uri=True) as database:
         bodies = database.execute("select * from ledger_bodies").fetchall()
         streams = database.execute("select stream from ledger_entries where kind = 'refusal'").fetchall()
-    for code in ("malformed_json", "unknown_path", "wrong_method", "bad_agent_id"):
+    for code in ("malformed_json", "unknown_path", "wrong_method", "bad_agent_id", "secret_in_name"):
         assert code in repr(bodies)
-    assert len(streams) == 4
+    assert len(streams) == 5
     assert {stream.partition("/http-")[0] for (stream,) in streams} == {"token:http"}
 
 

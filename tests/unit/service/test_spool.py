@@ -13,6 +13,8 @@ from securecontext.service import spool
 from securecontext.service.spool import Spool
 from securecontext.types.errors import Unavailable
 
+SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+
 
 class Case:
     def __init__(self, house: House) -> None:
@@ -118,6 +120,28 @@ def test_notes_that_wait_are_told_once_and_hold_up_nobody(
     assert [case.spool.drain() for _ in range(3)] == [2, 1, 0]
     assert case.left() == [".json"] * 3
     assert caplog.text.count("store_broken") == 1
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"tool_name": SECRET},
+        {"tool_name": "Edit", "file_path": f"/p/{SECRET}"},
+        {"session_id": SECRET},
+        {"agent": SECRET},
+        {"tool_use_id": SECRET},
+        {"event": "session-end", "reason": SECRET},
+        {"event": "pre-compact", "trigger": SECRET},
+    ],
+    ids=lambda note: next(reversed(note)),
+)
+def test_secrets_in_notes_are_not_entered(
+    case: Case, note: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    case.put(note)
+    assert (case.spool.drain(), case.left()) == (1, [])
+    assert SECRET.encode() not in case.house.bytes_on_disk()
+    assert SECRET not in caplog.text
 
 
 def test_files_of_another_folder_are_no_notes(case: Case) -> None:
