@@ -30,6 +30,8 @@ LINE_VALUES = 100_000
 """The most values on a line; no call has nearly as many."""
 STARTS = 5
 """Processes that one client starts at most before it gives up."""
+SERVED = "zc serve: another process serves this data folder already."
+"""What a service says that ends because another one serves."""
 DOORS = ("mcp/1", "hook/1", "rpc/1", "control/1")
 
 
@@ -219,7 +221,8 @@ def _start(home_folder: str, until: float, command: list[str]) -> socket.socket:
                     time.sleep(0.004)
         finally:
             os.close(ear)
-        # A process that ended without a word was killed, or found another one that was just about to end.
+        # A process that ended without a reason was killed, or found another one that was just about to end.
+        said = said.replace(SERVED.encode(), b"").strip()
         if not ended or said or reason(home_folder):
             break
     raise ServiceAway(_why(home_folder, "The service did not start", said.decode("utf-8", "replace")))

@@ -342,6 +342,59 @@ def test_a_folder_of_sockets_that_is_none_is_named(world: World, kind: str) -> N
     assert f"{folder / 'securecontext'} is not a folder of your own. Remove it" in error["message"]
 
 
+def zc(world: World, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-I", "-m", "securecontext", *words]
+    return subprocess.run(command, env=world.env, cwd=world.project, capture_output=True, text=True)
+
+
+def test_a_second_service_says_that_one_serves_already(world: World) -> None:
+    process = world.serve()
+    second = zc(world, "serve")
+    assert (second.returncode, second.stderr.strip()) == (0, rendezvous.SERVED)
+    assert world.services() == [process.pid]
+
+
+def test_the_status_tells_of_the_http_door(world: World) -> None:
+    world.serve()
+    assert "\nHTTP: off\n" in zc(world, "service", "status").stdout
+    world.stop()
+    world.env["ZC_HTTP_PORT"] = "0"
+    world.serve(
+        "import sys\nfrom securecontext.service import daemon\ndaemon.WARM_SECONDS = 3600.0\n"
+        "from securecontext.service.run import main\nsys.exit(main())"
+    )
+    assert "\nHTTP: starting\n" in zc(world, "service", "status").stdout
+
+
+def test_stopped_is_said_when_it_has_ended(world: World) -> None:
+    process = world.serve(
+        "import sys, time\nfrom securecontext.app import App\nclose = App.close\n"
+        "def slow(self):\n    time.sleep(1.5)\n    close(self)\n"
+        "App.close = slow\nfrom securecontext.service.run import main\nsys.exit(main())"
+    )
+    assert zc(world, "service", "stop").stdout == "Stopped.\n"
+    assert '"event": "ended"' in world.log()
+    assert process.wait(30) == 0
+    assert zc(world, "service", "stop").stdout == "The service does not run.\n"
+
+
+@pytest.mark.parametrize("word", ["status", "stop"])
+def test_a_service_that_refuses_the_question_is_no_failure(world: World, word: str) -> None:
+    world.serve(
+        "import sys\nfrom securecontext.boundaries import limits\nlimits.CONNECTIONS = 3\n"
+        "from securecontext.service.run import main\nsys.exit(main())"
+    )
+    held = [world.raw(greeted=False)]
+    while "service" in held[-1].line():
+        held.append(world.raw(greeted=False))
+    said = zc(world, "service", word)
+    assert said.returncode == 4 and "too_many_connections" in said.stderr and "Traceback" not in said.stderr
+    for raw in held:
+        raw.close()
+    wait_until(lambda: "pid" in world.control(do="status"), "room")
+
+
 def other_version(world: World, version: str) -> list[str]:
     """Return the command of a shim out of a copy of the package that says it is another version."""
     site = world.root / f"release-{version}"

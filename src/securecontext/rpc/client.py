@@ -103,11 +103,14 @@ def refused(got: dict[str, Any]) -> ZcError:
 
 
 def control(connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
-    """Send one request to the control door of a running service and return its answer."""
+    """Send one request to the control door of a running service and return its answer, or its refusal."""
     with connection:
-        connection.sendall(
-            rendezvous.preamble("control/1", {"version": __version__}) + json.dumps(request).encode() + b"\n"
-        )
+        with contextlib.suppress(OSError):  # it may have refused already: what it said is still to be read
+            connection.sendall(
+                rendezvous.preamble("control/1", {"version": __version__})
+                + json.dumps(request).encode()
+                + b"\n"
+            )
         with connection.makefile("rb") as file:
             line = file.readline()
     answer: dict[str, Any] = json.loads(line or b"{}")

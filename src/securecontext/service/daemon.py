@@ -53,6 +53,7 @@ def serve(settings: Settings) -> int:
     try:
         claim = _claimed(home)
         if claim is None:
+            sys.stderr.write(f"{rendezvous.SERVED}\n")
             return 0
         journal.start(home, settings.log_level)
         _raise_file_limit()
@@ -239,6 +240,7 @@ class Daemon:
             "home": str(self.settings.home),
             "http": self._http_url,
             "http_trouble": self._http_trouble,
+            "http_wanted": self.settings.http_port is not None,
             "token_file": str(self.app.door_token_file) if self._http_url else "",
             "uptime_seconds": round(time.time() - self._started),
             "connections": self.listener.open - 1 + self._http_clients,
