@@ -87,9 +87,8 @@ async def _explain(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> 
     except MCPError as error:
         if error.error.code == -32601:
             raise _refused(-32601, "unknown_method", "This server has tools; see `tools/list`.") from error
-        if (
-            error.error.code == -32602 and not error.error.data
-        ):  # the SDK's word for a call that comes too early
+        early = error.error.code == -32602 and not error.error.data  # nothing else is refused like this
+        if early:
             raise _refused(-32602, "not_initialized", "Begin the session with `initialize`.") from error
         raise
 
