@@ -326,10 +326,14 @@ def record(event: str, payload: bytes) -> bytes:
 def spool(event: str, payload: bytes, at: bytes) -> None:
     """Keep a record for the service to read later.
 
-    Beyond `SPOOL_FILES` records nothing is kept, and each lost one adds a byte to the file ``dropped``.
+    Beyond `SPOOL_FILES` records nothing is kept, and each lost one adds a byte to the file ``dropped``. A link, or a
+    folder of somebody else, gets nothing.
     """
     into = at + b"/spool"
     folders(into)
+    found = posix.lstat(into)
+    if found.st_mode & 0o170000 != 0o040000 or found.st_uid != posix.getuid():
+        return
     if len(posix.listdir(into)) >= SPOOL_FILES:
         how = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW
         posix.write(posix.open(into + b"/dropped", how, 0o600), b".")

@@ -12,6 +12,8 @@ from securecontext import __version__, rendezvous
 TRIES = 3
 """Services that one client asks to finish at most: another client may start an older one again."""
 ANSWER_SECONDS = 5.0
+LONGEST_VERSION = 100
+"""Characters of a version; what is longer is none."""
 
 
 def reach(home: str, seconds: float, command: list[str] | None = None) -> socket.socket:
@@ -39,7 +41,7 @@ def reach(home: str, seconds: float, command: list[str] | None = None) -> socket
 
 def numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version, for comparing; what is no version is older than any."""
-    parts = version.split("+")[0].split(".")
+    parts = version.split("+")[0].split(".") if len(version) <= LONGEST_VERSION else []
     return tuple(int(p) for p in parts) if all(p.isascii() and p.isdigit() for p in parts) else ()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import struct
 import sys
@@ -19,15 +20,34 @@ START_LOCK = "start.lock"
 SERVICE_LOCK = "service.lock"
 START_ERROR = "start.error"
 SOCKET_PATH_BYTES = 107
-LINE_BYTES = 32 * 1024 * 1024
-"""The longest line on the socket."""
+LINE_BYTES = 16 * 1024 * 1024
+"""The longest line on the socket.
+
+Parsing one holds up all other clients, so it is no larger than it must be: the largest call of all imports 500 facts of
+4,000 characters, which are 8 MB where each has four bytes.
+"""
+LINE_VALUES = 100_000
+"""The most values on a line; no call has nearly as many."""
 STARTS = 5
 """Processes that one client starts at most before it gives up."""
+SERVED = "zc serve: another process serves this data folder already."
+"""What a service says that ends because another one serves."""
 DOORS = ("mcp/1", "hook/1", "rpc/1", "control/1")
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 class ServiceAway(Exception):
     """No service answers and none could be started. The text says why and what to do next."""
+
+
+def crowded(line: bytes) -> bool:
+    """Say whether a line of JSON holds too many values, without parsing it, which would take seconds."""
+    if len(line) <= LINE_VALUES:
+        return False
+    bare = _TEXT.sub(b"", line)
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{") > LINE_VALUES
 
 
 def home(environ: dict[str, str] | None = None) -> str:
@@ -72,7 +92,15 @@ def socket_path(home_folder: str, environ: dict[str, str] | None = None) -> str:
 
 
 def _own_folder(folder: str) -> None:
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except FileExistsError:
+        pass  # a file, or a link to nothing: told below
+    except OSError as error:
+        raise ServiceAway(
+            f"The folder {folder} for the service's socket cannot be made ({error.strerror}). "
+            "Set XDG_RUNTIME_DIR to a folder of your own."
+        ) from error
     found = os.lstat(folder)
     if found.st_uid != os.getuid() or (found.st_mode & 0o170000) != 0o040000:
         raise ServiceAway(f"{folder} is not a folder of your own. Remove it, or set XDG_RUNTIME_DIR.")
@@ -193,7 +221,8 @@ def _start(home_folder: str, until: float, command: list[str]) -> socket.socket:
                     time.sleep(0.004)
         finally:
             os.close(ear)
-        # A process that ended without a word was killed, or found another one that was just about to end.
+        # A process that ended without a reason was killed, or found another one that was just about to end.
+        said = said.replace(SERVED.encode(), b"").strip()
         if not ended or said or reason(home_folder):
             break
     raise ServiceAway(_why(home_folder, "The service did not start", said.decode("utf-8", "replace")))

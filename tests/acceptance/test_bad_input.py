@@ -157,12 +157,21 @@ BROKEN_LINES: list[tuple[bytes, str]] = [
     (b"1e400", "not_json_rpc"),
     (b"null", "not_json_rpc"),
     (b"{}", "not_json_rpc"),
-    (b'{"jsonrpc":"1.0","id":1,"method":"ping"}', "bad_text"),
+    (b'{"jsonrpc":"1.0","id":1,"method":"ping"}', "not_json_rpc"),
+    (b'{"id":1,"method":"ping"}', "not_json_rpc"),
     (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', "not_json_rpc"),
     (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', "not_json_rpc"),
     (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', "not_json_rpc"),
     (b'{"jsonrpc":"2.0","id":1,"method":5}', "not_json_rpc"),
-    (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', "bad_text"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', "bad_params"),
+    (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', "not_json_rpc"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"tools/call"}', "bad_params"),
+    (
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"zc_status","arguments":[1]}}',
+        "bad_params",
+    ),
+    (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}', "bad_params"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"no/such"}', "unknown_method"),
     (
         rb'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"zc_remember",'
         rb'"arguments":{"key":"\ud800","value":"v"}}}',
@@ -197,7 +206,7 @@ def test_the_protocols_own_refusals(world: World) -> None:
     world.serve()
     raw = world.raw()
     early = raw.ask(call("early", "zc_status"))
-    assert early["id"] == "early" and ("error" in early or "result" in early)
+    assert (early["id"], code_of(early)) == ("early", "not_initialized")
     raw = world.session()
     assert raw.ask({"jsonrpc": "2.0", "id": 1, "method": "no/such"})["error"]["code"] == -32601
     assert raw.ask({"jsonrpc": "2.0", "id": 2, "method": "tools/call"})["error"]["code"] == -32602
@@ -241,9 +250,50 @@ def _flood(raw: Raw, data: bytes) -> None:
 def test_a_message_above_the_limit_is_refused_by_the_shim_and_the_session_goes_on(world: World) -> None:
     with piped(world) as shim:
         shim.initialize()
-        answer = shim.ask(call(5, "zc_remember", key="k", value="x" * 34_000_000))
+        answer = shim.ask(call(5, "zc_remember", key="k", value="x" * (limits.LINE_BYTES + 1)))
         assert (answer["id"], code_of(answer)) == (5, "line_too_long")
         assert shim.ask({"jsonrpc": "2.0", "id": 6, "method": "ping"})["id"] == 6
+
+
+def test_an_argument_that_is_too_long_for_itself_alone_is_refused_by_name(world: World) -> None:
+    with piped(world) as shim:
+        shim.initialize()
+        answer = shim.ask(call(5, "zc_remember", key="k", value="x" * 10_000_000))
+        assert code_of(answer) == "too_long" and "value" in answer["result"]["content"][0]["text"]
+
+
+def test_a_message_of_very_many_values_is_refused_before_it_is_parsed(world: World) -> None:
+    world.serve()
+    crowd = b"[" + b"[]," * 200_000 + b"[]]"
+    asked = (
+        b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"zc_status","arguments":{"a":%b}}}'
+    )
+    assert code_of(world.session().ask(asked % crowd)) == "too_many_values"
+    told = world.raw("rpc/1").ask(b'{"operation":"zc_status","arguments":{"a":%b}}' % crowd)
+    assert told["structured"]["error"]["code"] == "too_many_values"
+    with piped(world) as shim:
+        shim.initialize()
+        answer = shim.ask(asked % crowd)
+        assert (answer["id"], code_of(answer)) == (5, "too_many_values")
+        text = shim.ask(call(6, "zc_index", source="s", content='[],{}\\"' * 100_000))
+        assert text["result"]["isError"] is False
+    goes_on(world)
+
+
+def test_the_largest_import_fits_on_a_line(world: World) -> None:
+    world.serve()
+    facts = [{"key": f"k{n}", "value": f"{n:03d}" + "\U0001f600" * 3_997} for n in range(500)]
+    assert len(world.person().call("memory.import", {"facts": facts}).structured) > 0
+
+
+def test_a_large_payload_of_a_hook_is_not_read(world: World) -> None:
+    world.serve()
+    tool = {"cwd": str(world.project), "tool_name": "Huge", "tool_use_id": "toolu_huge", "x": "x" * (8 << 20)}
+    opening = rendezvous.preamble("hook/1 tool-used", {"project-path": str(world.project)})
+    hook = world.raw(opening + json.dumps(tool).encode())
+    hook.socket.shutdown(socket.SHUT_WR)
+    assert hook.file.read() == b"exit 0 0 0\n"
+    assert "toolu_huge" not in json.dumps(world.person().call("audit.tail", {}).structured)
 
 
 BAD_OPENINGS = [
@@ -277,6 +327,8 @@ def test_openings_that_are_none(world: World) -> None:
         ({"session": "s" * 101}, "bad_session"),
         ({"agent": "no such name!"}, "bad_agent_id"),
         ({"agent": "a" * 65}, "bad_agent_id"),
+        ({"agent": "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}, "secret_in_name"),
+        ({"session": "AKIA1234567890ABCDEF"}, "secret_in_name"),
     ):
         refused = world.raw("mcp/1", greeted=False, **header).line()["structured"]["error"]
         assert refused["code"] in (code, "too_long") and refused["hint"]

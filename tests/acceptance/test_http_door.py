@@ -8,6 +8,7 @@ import resource
 import socket
 import sqlite3
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,18 @@ def test_the_project_may_come_in_the_query(service: HttpService, tmp_path: Path)
     assert stored.status_code == 200
     assert "only here" not in elsewhere.json()["text"]
     assert "only here" in again.json()["text"]
+
+
+def test_a_query_says_a_thing_once_and_not_too_much(service: HttpService) -> None:
+    with service.client() as client:
+        del client.headers["X-ZC-Project"]
+        here = str(service.project)
+        twice = client.post("/api/v1/status", params={"project": [here, here]}, json={})
+        many = client.post("/api/v1/status", params={"x": ["1"] * 20, "project": here}, json={})
+        enough = client.post("/api/v1/status", params={"x": ["1"] * 19, "project": here}, json={})
+    refused(twice, 400, "repeated_query")
+    refused(many, 400, "too_many_fields")
+    assert enough.status_code == 200
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
@@ -421,6 +434,100 @@ def test_bytes_that_are_no_request_do_not_stop_the_door(service: HttpService) ->
         assert client.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    ],
+    ids=["no-host", "two-hosts", "bad-length", "junk"],
+)
+def test_what_is_no_request_is_refused_like_anything_else(service: HttpService, request_: bytes) -> None:
+    status, problem = raw(service, request_)
+    assert (status, problem["status"], problem["code"]) == (400, 400, "bad_request")
+    assert problem["hint"]
+
+
+def test_an_upload_that_is_broken_off_is_no_failure_of_ours(own_service: HttpService) -> None:
+    head = (
+        f"POST /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1:{own_service.port}\r\n"
+        f"Authorization: Bearer {own_service.token}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+    )
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", own_service.port), timeout=30) as connection:
+            connection.sendall(head.encode())
+    with own_service.client() as client:
+        assert client.post("/api/v1/status", json={}).status_code == 200
+    own_service.process.terminate()
+    assert own_service.process.wait(30) == 0
+    log = (own_service.home / "logs" / "service.log").read_text()
+    assert "trace" not in log and '"error"' not in log
+
+
+CROWDED = """
+import sys
+from securecontext.http import connections
+connections.HTTP_CONNECTIONS, connections.REQUEST_SECONDS, connections.WRITE_SECONDS = 20, float(sys.argv[1]), 1.0
+from securecontext.service.run import main
+sys.exit(main())
+"""
+
+
+def crowded(seconds: str) -> tuple[str, ...]:
+    """The command of a service with 20 places, and so much patience with those that do not say what they want."""
+    return (sys.executable, "-I", "-c", CROWDED, seconds)
+
+
+def test_a_crowd_that_asks_nothing_keeps_nobody_out(tmp_path: Path) -> None:
+    with http_service(tmp_path, crowded("3600")) as service, contextlib.ExitStack() as crowd:
+        files = Path(f"/proc/{service.process.pid}/fd")
+        before = len(list(files.iterdir()))
+        with service.client() as client:
+            for _ in range(200):
+                silent = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+                crowd.enter_context(silent)
+                silent.sendall(b"POST /health HTTP/1.1\r\nHost:")
+            assert client.post("/api/v1/status", json={}).status_code == 200
+        assert service.person().call("zc_status", {}).text
+        assert len(list(files.iterdir())) < before + 40
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1",
+        b"POST /health HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        b"POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n{",
+    ],
+    ids=["nothing", "half-a-head", "half-a-body", "refused-before-its-body"],
+)
+def test_a_connection_without_a_whole_request_is_closed(tmp_path: Path, begun: bytes) -> None:
+    with http_service(tmp_path, crowded("0.5")) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+            connection.sendall(begun.replace(b"{host}", f"127.0.0.1:{service.port}".encode()))
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(1 << 16):
+                    pass
+        with service.stranger() as client:
+            assert client.get("/health").status_code == 200
+
+
+def test_a_client_that_reads_no_answers_is_let_go(tmp_path: Path) -> None:
+    with http_service(tmp_path, crowded("3600")) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as deaf:
+            ask = (
+                f"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n"
+                f"Authorization: Bearer {service.token}\r\n\r\n"
+            ).encode()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    deaf.sendall(ask * 100)
+        assert service.process.poll() is None
+
+
 # The ledger of refusals
 
 
@@ -450,12 +557,14 @@ def test_refusals_of_the_holder_are_in_the_holders_stream(own_service: HttpServi
         refused(client.post("/api/v1/nothing", json={}), 404, "unknown_path")
         refused(client.get("/api/v1/status"), 405, "wrong_method")
         refused(client.post("/api/v1/status", headers={"X-ZC-Agent": "a b/c"}, json={}), 400, "bad_agent_id")
+        secret = {"X-ZC-Agent": "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}
+        refused(client.post("/api/v1/status", headers=secret, json={}), 400, "secret_in_name")
     with sqlite3.connect(f"file:{own_service.home / 'machine.db'}?mode=ro", uri=True) as database:
         bodies = database.execute("select * from ledger_bodies").fetchall()
         streams = database.execute("select stream from ledger_entries where kind = 'refusal'").fetchall()
-    for code in ("malformed_json", "unknown_path", "wrong_method", "bad_agent_id"):
+    for code in ("malformed_json", "unknown_path", "wrong_method", "bad_agent_id", "secret_in_name"):
         assert code in repr(bodies)
-    assert len(streams) == 4
+    assert len(streams) == 5
     assert {stream.partition("/http-")[0] for (stream,) in streams} == {"token:http"}
 
 

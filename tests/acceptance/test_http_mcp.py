@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.acceptance.http_service import HttpService, http_service
+from tests.acceptance.service_case import INITIALIZE
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
@@ -66,6 +68,59 @@ def test_the_official_client_remembers_and_recalls(service: HttpService, mode: s
     assert [entry["operation"] for entry in newest] == ["zc_recall_context", "zc_remember"]
     assert {(entry["principal"], entry["agent"]) for entry in newest} == {("token:http", "builder")}
     assert len({entry["session"] for entry in newest}) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "number", "code"),
+    [
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600, "not_json_rpc"),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600, "not_json_rpc"),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', -32600, "not_json_rpc"),
+        (b'{"id":1,"method":"ping"}', -32600, "not_json_rpc"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', -32602, "bad_params"),
+        (b"{", -32700, "malformed_json"),
+        (b"", -32700, "malformed_json"),
+    ],
+)
+def test_what_is_no_message_has_a_code_and_an_entry(
+    service: HttpService, body: bytes, number: int, code: str
+) -> None:
+    def entered() -> int:
+        with sqlite3.connect(f"file:{service.home / 'machine.db'}?mode=ro", uri=True) as database:
+            return sum(code in repr(row) for row in database.execute("select * from ledger_bodies"))
+
+    before = entered()
+    with service.client(**ACCEPT, **{"Content-Type": "application/json"}) as client:
+        answer = client.post("/mcp", content=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["code"], error["data"]["code"]) == (number, code) and error["data"]["hint"]
+    assert entered() == before + 1
+
+
+@pytest.mark.parametrize("headers", [{}, {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call"}])
+def test_a_call_without_arguments_that_are_any_has_a_code(
+    service: HttpService, headers: dict[str, str]
+) -> None:
+    modern = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params: dict[str, Any] = {"name": "zc_status", "arguments": [1]}
+    with service.client(**ACCEPT, **headers) as client:
+        if headers:
+            params["_meta"] = modern
+            client.headers["Mcp-Name"] = "zc_status"
+        else:
+            hands = client.post("/mcp", json=INITIALIZE)
+            client.headers["Mcp-Session-Id"] = hands.headers["mcp-session-id"]
+            client.post("/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"})
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        said = client.post("/mcp", json=call).text
+    (line,) = [line for line in said.splitlines() if '"error"' in line]
+    error = json.loads(line.removeprefix("data: "))["error"]
+    assert (error["code"], error["data"]["code"]) == (-32602, "bad_params")
 
 
 def test_sessions_have_streams_of_their_own(service: HttpService) -> None:

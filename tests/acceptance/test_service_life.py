@@ -66,13 +66,13 @@ def test_it_ends_when_nobody_needs_it_and_not_before(world: World) -> None:
 
 
 def test_the_socket_is_its_owners_alone(world: World) -> None:
-    process = world.serve()
+    process = world.serve(umask=0)
     path = Path(os.readlink(world.home / rendezvous.LINK))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(world.home.stat().st_mode) == 0o700
     for file in world.home.rglob("*"):
-        if file.is_file() and not file.is_symlink() and file.name not in ("service.version", "owner"):
+        if file.is_file() and not file.is_symlink():
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
     world.stop()
     assert process.wait(30) == 0
@@ -134,6 +134,40 @@ def test_a_polite_end_finishes_the_calls_under_way(world: World) -> None:
     known = world.person().call("zc_recall_context", {}).text
     stored = {number for number in range(total) if f" k{number}:" in known or f"k{number}: " in known}
     assert stored == done, "what was done was answered, and what was answered was done"
+
+
+def test_an_end_with_many_clients_is_no_failure(world: World) -> None:
+    process = world.serve()
+    for _ in range(5):
+        world.session()
+        world.raw("rpc/1")
+        world.raw(b"mcp/1\n")
+    world.control(do="stop")
+    assert process.wait(30) == 0
+    assert '"error"' not in world.log() and "trace" not in world.log()
+
+
+@pytest.mark.parametrize(("asked", "cancelled"), [(100, "100"), ("100", 100)])
+def test_a_request_that_was_cancelled_by_another_form_of_its_id_is_not_waited_for(
+    world: World, asked: object, cancelled: object
+) -> None:
+    code = (
+        "import sys\nfrom securecontext.service import daemon\ndaemon.DRAIN_SECONDS = 3600.0\n"
+        "from securecontext.service.run import main\nsys.exit(main())"
+    )
+    process = world.serve(code)
+    raw = world.session()
+    cancel = {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": cancelled},
+    }
+    lines = [call(asked, "zc_index", source="s", content="word " * 100_000), cancel]
+    raw.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    while raw.ask({"jsonrpc": "2.0", "id": "after", "method": "ping"}).get("id") != "after":
+        pass  # the answer to what was cancelled too late
+    world.control(do="stop")
+    assert process.wait(60) == 0
 
 
 def test_what_was_acknowledged_survives_any_death(world: World) -> None:
@@ -232,6 +266,135 @@ def test_a_folder_that_is_taken_away_takes_its_service_along(world: World) -> No
     assert process.wait(30) == 0
 
 
+def test_a_folder_that_is_made_anew_gets_a_service_of_its_own(world: World) -> None:
+    process = world.serve()
+    shutil.rmtree(world.home)
+    with piped(world) as shim:
+        shim.initialize()
+        assert "result" in shim.ask(call(1, "zc_remember", key="k", value="v"))
+        second = world.pid()
+        assert process.wait(30) == 0 and second != process.pid
+        assert (world.home / "owner").exists(), "the one that ended has left the other's sign of life"
+        assert world.pid() == second
+
+
+@pytest.mark.parametrize("lost", ["socket", "folder of sockets", "link", "link to another"])
+def test_a_service_that_is_not_found_any_more_lets_itself_be_found(world: World, lost: str) -> None:
+    process = world.serve()
+    link = world.home / rendezvous.LINK
+    path = Path(os.readlink(link))
+    with piped(world) as old:
+        old.initialize()
+        match lost:
+            case "socket":
+                path.unlink()
+            case "folder of sockets":
+                shutil.rmtree(path.parent)
+            case "link":
+                link.unlink()
+            case _:
+                link.unlink()
+                link.symlink_to("/nowhere")
+        with piped(world) as first, piped(world) as second:
+            for shim in (first, second):
+                shim.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode() + b"\n")
+            assert [first.answer()["result"], second.answer()["result"]] == [{}, {}]
+        assert old.ask(call(2, "zc_status"))["result"]["isError"] is False
+    wait_until(lambda: world.services() == [process.pid], "those that looked for it to end")
+    assert world.served() == [process.pid]
+    world.stop()
+    assert not os.path.lexists(link) and process.wait(30) == 0
+
+
+def test_a_service_that_cannot_be_found_again_ends(world: World) -> None:
+    process = world.serve()
+    (world.home / rendezvous.LINK).unlink()
+    (world.home / rendezvous.LINK).mkdir()
+    assert process.wait(30) == 0
+    assert "link_blocked" in world.log()
+
+
+@pytest.mark.parametrize("there", ["logs", "service.version"])
+def test_what_lies_in_the_place_of_a_file_of_ours_is_named(world: World, there: str) -> None:
+    world.home.mkdir()
+    if there == "logs":
+        (world.home / there).write_text("")
+    else:
+        (world.home / there).mkdir()
+    with piped(world) as shim:
+        shim.initialize()
+        error = shim.ask(call(1, "zc_status"))["error"]
+    assert str(world.home / there) in error["message"] and "[file_blocked] Move away" in error["message"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+def test_a_folder_of_sockets_that_is_none_is_named(world: World, kind: str) -> None:
+    folder = world.root / "run"
+    folder.mkdir()
+    world.env["XDG_RUNTIME_DIR"] = str(folder)
+    if kind == "file":
+        (folder / "securecontext").write_text("")
+    else:
+        (folder / "securecontext").symlink_to("/nowhere")
+    with piped(world) as shim:
+        shim.initialize()
+        error = shim.ask(call(1, "zc_status"))["error"]
+    assert f"{folder / 'securecontext'} is not a folder of your own. Remove it" in error["message"]
+
+
+def zc(world: World, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-I", "-m", "securecontext", *words]
+    return subprocess.run(command, env=world.env, cwd=world.project, capture_output=True, text=True)
+
+
+def test_a_second_service_says_that_one_serves_already(world: World) -> None:
+    process = world.serve()
+    second = zc(world, "serve")
+    assert (second.returncode, second.stderr.strip()) == (0, rendezvous.SERVED)
+    assert world.services() == [process.pid]
+
+
+def test_the_status_tells_of_the_http_door(world: World) -> None:
+    world.serve()
+    assert "\nHTTP: off\n" in zc(world, "service", "status").stdout
+    world.stop()
+    world.env["ZC_HTTP_PORT"] = "0"
+    world.serve(
+        "import sys\nfrom securecontext.service import daemon\ndaemon.WARM_SECONDS = 3600.0\n"
+        "from securecontext.service.run import main\nsys.exit(main())"
+    )
+    assert "\nHTTP: starting\n" in zc(world, "service", "status").stdout
+
+
+def test_stopped_is_said_when_it_has_ended(world: World) -> None:
+    process = world.serve(
+        "import sys, time\nfrom securecontext.app import App\nclose = App.close\n"
+        "def slow(self):\n    time.sleep(1.5)\n    close(self)\n"
+        "App.close = slow\nfrom securecontext.service.run import main\nsys.exit(main())"
+    )
+    assert zc(world, "service", "stop").stdout == "Stopped.\n"
+    assert '"event": "ended"' in world.log()
+    assert process.wait(30) == 0
+    assert zc(world, "service", "stop").stdout == "The service does not run.\n"
+
+
+@pytest.mark.parametrize("word", ["status", "stop"])
+def test_a_service_that_refuses_the_question_is_no_failure(world: World, word: str) -> None:
+    world.serve(
+        "import sys\nfrom securecontext.boundaries import limits\nlimits.CONNECTIONS = 3\n"
+        "from securecontext.service.run import main\nsys.exit(main())"
+    )
+    held = [world.raw(greeted=False)]
+    while "service" in held[-1].line():
+        held.append(world.raw(greeted=False))
+    said = zc(world, "service", word)
+    assert said.returncode == 4 and "too_many_connections" in said.stderr and "Traceback" not in said.stderr
+    for raw in held:
+        raw.close()
+    wait_until(lambda: "pid" in world.control(do="status"), "room")
+
+
 def other_version(world: World, version: str) -> list[str]:
     """Return the command of a shim out of a copy of the package that says it is another version."""
     site = world.root / f"release-{version}"
@@ -286,7 +449,7 @@ def test_a_newer_command_line_replaces_an_older_service(world: World) -> None:
 
 def test_a_request_for_another_version_is_judged_by_the_service(world: World) -> None:
     world.serve()
-    for version in ("0.0.1", __version__, "", "nonsense", "1e9"):
+    for version in ("0.0.1", __version__, "", "nonsense", "1e9", "9" * 5_000):
         assert world.control(do="handover", version=version)["ok"] is False
     assert world.control(do="nonsense")["error"]["code"] == "unknown_request"
     assert world.control(do="handover", version="99.0")["ok"] is True

@@ -231,7 +231,7 @@ def test_a_large_message_and_large_answers_pass_in_both_directions_at_once(world
     """The client asks for megabytes of answers while it writes megabytes, and reads only afterwards."""
     with piped(world) as shim:
         shim.initialize()
-        big = json.dumps(call("big", "zc_remember", key="k", value="é" * 10_000_000), ensure_ascii=False)
+        big = json.dumps(call("big", "zc_remember", key="k", value="é" * 7_000_000), ensure_ascii=False)
         shim.send(big.encode() + b"\n")
         assert json.loads(shim.line())["result"]["structuredContent"]["error"]["code"] == "too_long"
         ask = b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n'

@@ -21,6 +21,7 @@ LINE_BYTES = rendezvous.LINE_BYTES
 """A JSON-RPC line on the socket. Larger than any argument, so that an argument that is too long is refused by name."""
 HTTP_BODY_BYTES = 4 * 1024 * 1024
 CONNECTIONS = 2_000
+HTTP_CONNECTIONS = 1_000
 CALLS_IN_FLIGHT = 64
 PREAMBLE_BYTES = 64 * 1024
 RECALL_TOKENS = 1_500

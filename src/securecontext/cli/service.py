@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections import deque
 from pathlib import Path
@@ -12,7 +14,7 @@ import typer
 
 from securecontext import rendezvous
 from securecontext.cli.answers import refuse
-from securecontext.rpc.client import control
+from securecontext.rpc.client import control, refused
 from securecontext.types.errors import Unavailable
 
 app = typer.Typer(no_args_is_help=True, help="The user's one service: status, stop, restart, logs.")
@@ -21,25 +23,46 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def running() -> dict[str, Any] | None:
-    """Return the status of the running service, or None if there is none."""
+    """Return the status of the running service, or None if there is none. One that refuses ends the program."""
+    return _asked("status")
+
+
+def _asked(do: str) -> dict[str, Any] | None:
     try:
-        return control(rendezvous.connect(rendezvous.home(), timeout=5.0), {"do": "status"})
+        answer = control(rendezvous.connect(rendezvous.home(), timeout=5.0), {"do": do})
     except (OSError, rendezvous.ServiceAway, ValueError):
         return None
+    if "structured" in answer:
+        refuse(refused(answer))
+    return answer if "pid" in answer else None
+
+
+def _has_ended(home: str, pid: int) -> bool:
+    """Say whether a service is gone: its process, or at least its hold on the data folder."""
+    if not Path(f"/proc/{pid}").exists():
+        return True
+    try:
+        lock = os.open(Path(home) / rendezvous.SERVICE_LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def stop_running() -> bool:
     """Stop the running service and wait until it has ended; return whether there was one."""
     home = rendezvous.home()
-    try:
-        control(rendezvous.connect(home, timeout=5.0), {"do": "stop"})
-    except (OSError, rendezvous.ServiceAway, ValueError):
+    told = _asked("stop")
+    if told is None:
         return False
     until = time.monotonic() + STOP_SECONDS
     while time.monotonic() < until:
-        try:
-            rendezvous.connect(home, timeout=1.0).close()
-        except OSError:
+        if _has_ended(home, told["pid"]):
             return True
         time.sleep(0.02)
     refuse(Unavailable("still_running", "The service has not ended yet.", "Look at `zc service logs`."))
@@ -61,10 +84,14 @@ def status(as_json: Json = False) -> None:
     typer.echo(
         f"SecureContext {found['version']} runs as pid {found['pid']} for {found['uptime_seconds']} s, "
         f"{found['memory_mb']} MB, {found['connections']} connection(s).\n"
-        f"Data: {found['home']}\nHTTP: {found['http'] or found.get('http_trouble') or 'not started'}"
+        f"Data: {found['home']}\nHTTP: {found['http'] or found.get('http_trouble') or _http_state(found)}"
     )
     if found.get("token_file"):
         typer.echo(f"Token: {found['token_file']}")
+
+
+def _http_state(found: dict[str, Any]) -> str:
+    return "starting" if found.get("http_wanted", True) else "off"
 
 
 @app.command()

@@ -20,7 +20,7 @@ from securecontext.pipeline.corridor import Answer, Corridor
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import hook_session
 from securecontext.validators.input import clean_text
-from securecontext.validators.secrets import redact
+from securecontext.validators.secrets import redact, scan
 
 log = logging.getLogger("securecontext.hooks")
 
@@ -50,8 +50,11 @@ OPEN = HookAnswer()
 
 
 def session_of(payload: dict[str, Any]) -> str:
-    """Return the client's session id, in the form that a stream may be named by."""
-    return hook_session(str(payload.get("session_id", "")))
+    """Return the client's session id, in the form that a stream may be named by; a secret is replaced."""
+    given = str(payload.get("session_id", ""))[:_LOOK_AHEAD]
+    name = hook_session(given)
+    found = scan(given) or scan(name)
+    return hook_session(f"redacted-{found[0].fingerprint}") if found else name
 
 
 def parse(raw: bytes) -> dict[str, Any]:

@@ -78,7 +78,10 @@ class Guard:
             self._admit(scope)
             known = scope["path"] not in OPEN_PATHS
             if scope["method"] == "POST":
-                receive = await whole_body(scope, receive)
+                whole = await whole_body(scope, receive)
+                if whole is None:
+                    return  # nobody waits for an answer
+                receive = whole
         except ZcError as error:
             if not isinstance(error, Unavailable):
                 await self._enter(error, scope, known=known)

@@ -17,8 +17,8 @@ def header_values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("utf-8", "surrogateescape").strip() for key, value in headers if key == name]
 
 
-async def whole_body(scope: Scope, receive: Receive) -> Receive:
-    """Return a `receive` that gives the whole body at once.
+async def whole_body(scope: Scope, receive: Receive) -> Receive | None:
+    """Return a `receive` that gives the whole body at once; None when the client went away before it had sent it.
 
     Raises:
         InvalidInput: it is not JSON by its content type, or longer than we take.
@@ -38,18 +38,16 @@ async def whole_body(scope: Scope, receive: Receive) -> Receive:
         if length.isascii() and length.isdigit() and int(length[:20]) > HTTP_BODY_BYTES:
             raise too_large
     body = bytearray()
-    pending: list[Message] = []
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            pending.append(message)
-            break
+            return None
         body += message.get("body", b"")
         if len(body) > HTTP_BODY_BYTES:
             raise too_large
         if not message.get("more_body", False):
             break
-    pending.insert(0, {"type": "http.request", "body": bytes(body), "more_body": bool(pending)})
+    pending: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
     async def replay() -> Message:
         return pending.pop(0) if pending else await receive()

@@ -21,6 +21,7 @@ PROJECT = "X-ZC-Project"
 AGENT = "X-ZC-Agent"
 KEY = "Idempotency-Key"
 KEY_CHARACTERS = 200
+QUERY_FIELDS = 20
 
 
 def caller_of(world: World, scope: Scope, token: DoorToken, standing: Standing, session: str = "") -> Caller:
@@ -36,7 +37,8 @@ def caller_of(world: World, scope: Scope, token: DoorToken, standing: Standing, 
     Raises:
         InvalidInput: it names an agent by a name that no agent can have, or says something twice.
     """
-    project = one_value(scope, PROJECT) or _query(scope, "project")
+    asked = _query(scope, "project")
+    project = one_value(scope, PROJECT) or asked
     relative = bool(project) and not Path(project).is_absolute()
     headers = {
         "session": session_name(token, session),
@@ -89,7 +91,14 @@ def one_value(scope: Scope, name: str) -> str:
 def _query(scope: Scope, name: str) -> str:
     text = scope.get("query_string", b"").decode("ascii", "replace")
     try:
-        values = parse_qs(text, errors="surrogateescape", max_num_fields=20).get(name, [])
-    except ValueError:
-        values = []
+        values = parse_qs(text, errors="surrogateescape", max_num_fields=QUERY_FIELDS).get(name, [])
+    except ValueError as error:
+        raise InvalidInput(
+            "too_many_fields",
+            f"The query has more than {QUERY_FIELDS} fields.",
+            "Send arguments in the body.",
+            limit=QUERY_FIELDS,
+        ) from error
+    if len(values) > 1:
+        raise InvalidInput("repeated_query", f"{name} is asked more than once.", "Send it once.", field=name)
     return values[0] if values else ""

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -16,17 +17,19 @@ from mcp.server.lowlevel import Server
 from starlette.routing import Route
 
 from securecontext.app import App
-from securecontext.boundaries.limits import CONNECTIONS
 from securecontext.http.api import Run, make_api
 from securecontext.http.auth import Guard
+from securecontext.http.connections import Connection, Room, most_connections
 from securecontext.http.refusals import Refusals
-from securecontext.http.streams import Streams, who_calls
+from securecontext.http.streams import NoMessage, Streams, who_calls
 from securecontext.pipeline.callers import Caller
 from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable
 
 log = logging.getLogger("securecontext.http")
 ADDRESS = "127.0.0.1"
+BACKLOG = 128
+"""Connections that are accepted in one go at most, before the first of them has its place."""
 CLOSE_SECONDS = 5.0
 """How long calls that are under way may still take when the service ends."""
 
@@ -41,12 +44,14 @@ class Surroundings:
     Attributes:
         run: runs blocking work on the service's worker threads.
         make_server: makes the MCP server for ``/mcp``.
+        no_message: looks at its messages before that server.
         present: held while a client's request is under way.
         tell: told the address once the door is open.
     """
 
     run: Run
     make_server: MakeServer
+    no_message: NoMessage
     present: Callable[[], AbstractContextManager[None]]
     tell: Callable[[str], None]
 
@@ -60,22 +65,24 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
     token = await around.run(app.door_token)
     listening = listening_socket(settings.http_port or 0)
     port = int(listening.getsockname()[1])
-    streams = Streams(around.make_server(app.corridor, around.run, who_calls(app, token)), port)
     refusals = Refusals(lambda: app.machine, token, around.run)
+    tools = around.make_server(app.corridor, around.run, who_calls(app, token))
+    streams = Streams(tools, port, around.no_message, refusals.enter)
     api = make_api(app, app.corridor, token, around.run, refusals.enter)
     api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
     guard = Guard(api, token=token, port=port, enter=refusals.enter, present=around.present)
+    connection: Any = partial(Connection, Room(most_connections()))
     server = _Server(
         uvicorn.Config(
             guard,
-            http="h11",
+            http=connection,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=1,
         )
     )

@@ -18,15 +18,17 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCResponse
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from securecontext.boundaries.door_token import DoorToken
 from securecontext.boundaries.limits import HTTP_BODY_BYTES
 from securecontext.boundaries.policy import Standing
-from securecontext.http.auth import loopback_hosts
+from securecontext.http.auth import Enter, loopback_hosts
 from securecontext.http.callers import caller_of, one_value
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.world import World
+from securecontext.types.errors import ZcError
 
 SESSIONS = 1_000
 KEPT_BYTES = 8 * 1024 * 1024
@@ -49,15 +51,23 @@ def who_calls(world: World, token: DoorToken) -> Callable[[Any], Caller]:
     return who
 
 
+NoMessage = Callable[[bytes], tuple[ZcError, bytes] | None]
+"""Tells of a body why it is no JSON-RPC message, and with what to answer; None if it is one."""
+
+
 class Streams(StreamableHTTPSessionManager):
     """The SDK's session manager with events for each session apart; an ASGI application.
 
     Args:
         server: the SDK's server with our tools.
         port: the port that we listen on.
+        no_message: looks at what the SDK would take for something else, or refuse without a code.
+        enter: told of what is refused here.
     """
 
-    def __init__(self, server: Server[Any], port: int) -> None:
+    def __init__(self, server: Server[Any], port: int, no_message: NoMessage, enter: Enter) -> None:
+        self._no_message = no_message
+        self._refused = enter
         self._events = Events(KEPT_EVENTS, KEPT_BYTES)
         hosts = sorted(loopback_hosts(port))
         super().__init__(
@@ -86,8 +96,26 @@ class Streams(StreamableHTTPSessionManager):
         pass  # the SDK's constructor sets what it was given, which is none
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request; the guard has put its body into one piece."""
+        if scope["method"] == "POST":
+            body = await receive()
+            if refused := self._no_message(body.get("body", b"")):
+                error, answer = refused
+                await self._refused(error, scope, known=True)
+                await Response(answer, 400, media_type="application/json")(scope, receive, send)
+                return
+            receive = _first(body, receive)
         await self.handle_request(scope, receive, send)
+
+
+def _first(message: Message, receive: Receive) -> Receive:
+    """Return a `receive` that gives this message first."""
+    pending = [message]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,23 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import mcp_types as types
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.shared.dispatcher import as_request_id, coerce_request_id
+from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from securecontext import __version__
+from securecontext import __version__, rendezvous
 from securecontext.mcp.flow import Flow
 from securecontext.mcp.tools import INSTRUCTIONS, listed_tools
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.corridor import Answer, Corridor
-from securecontext.types.errors import ZcError
+from securecontext.types.errors import InvalidInput, ZcError
 
 IDEMPOTENCY_KEY = "securecontext/idempotency-key"
 """``_meta`` member under which the shim gives each call a key, so that a resent call is not done twice."""
@@ -69,8 +72,29 @@ def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller]) -> S
         on_list_tools=on_list_tools,
         on_call_tool=on_call_tool,
     )
-    server.middleware.clear()  # the SDK's tracing: nobody here listens to spans, and every message would pay for them
+    # In place of the SDK's tracing: nobody here listens to spans, and every message would pay for them.
+    server.middleware[:] = [_explain]
     return server
+
+
+async def _explain(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Give the SDK's own refusals a stable code and the next step, as ours have them."""
+    try:
+        return await call_next(ctx)
+    except ValidationError as error:
+        hint = f"Send params as the protocol describes them for {ctx.method[:100]}, with `arguments` as an object."
+        raise _refused(-32602, "bad_params", hint) from error
+    except MCPError as error:
+        if error.error.code == -32601:
+            raise _refused(-32601, "unknown_method", "This server has tools; see `tools/list`.") from error
+        early = error.error.code == -32602 and not error.error.data  # nothing else is refused like this
+        if early:
+            raise _refused(-32602, "not_initialized", "Begin the session with `initialize`.") from error
+        raise
+
+
+def _refused(number: int, code: str, hint: str) -> MCPError:
+    return MCPError(number, _words(code, hint), {"code": code, "hint": hint})
 
 
 def rendered(answer: Answer, seconds: float) -> types.CallToolResult:
@@ -109,18 +133,19 @@ async def serve_lines(
                 except (
                     ValueError
                 ):  # longer than any message may be: what follows cannot be told apart any more
-                    await send(_protocol_error(None, -32700, "line_too_long", "Keep messages below 32 MiB."))
+                    hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
+                    await send(_no_message(None, -32700, "line_too_long", hint).answer)
                     return
                 if not line.endswith(b"\n"):
                     return
                 await under_way.may_read()
                 message = parse_line(line)
                 if isinstance(message, types.JSONRPCRequest):
-                    under_way.ask(message.id)
+                    under_way.ask(coerce_request_id(message.id))
                 elif isinstance(message, types.JSONRPCNotification):
                     under_way.settle(_no_longer_wanted(message))
-                if isinstance(message, bytes):
-                    await send(message)
+                if isinstance(message, NoMessage):
+                    await send(message.answer)
                 elif message is not None:
                     await inward.send(SessionMessage(message))
 
@@ -129,7 +154,8 @@ async def serve_lines(
             async for item in outward:
                 await send(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
                 if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
-                    under_way.settle(item.message.id)
+                    ident = item.message.id
+                    under_way.settle(None if ident is None else coerce_request_id(ident))
 
     async with anyio.create_task_group() as group:
 
@@ -152,17 +178,31 @@ async def serve_lines(
 
 
 def _no_longer_wanted(message: types.JSONRPCNotification) -> int | str | None:
-    """Return the id of the request that a client cancels: the SDK does not answer it."""
+    """Return the id of the request that a client cancels: the SDK does not answer it, and takes "7" and 7 for one."""
     if message.method != "notifications/cancelled" or message.params is None:
         return None
-    ident = message.params.get("requestId")
-    return ident if isinstance(ident, int | str) else None
+    ident = as_request_id(message.params.get("requestId"))
+    return None if ident is None else coerce_request_id(ident)
 
 
-def parse_line(line: bytes) -> types.JSONRPCMessage | bytes | None:
-    """Return the message of a line, or the line to answer with where it is none; None for an empty line."""
+class NoMessage(NamedTuple):
+    """What is no JSON-RPC message.
+
+    Attributes:
+        error: why.
+        answer: the line to answer with.
+    """
+
+    error: ZcError
+    answer: bytes
+
+
+def parse_line(line: bytes) -> types.JSONRPCMessage | NoMessage | None:
+    """Return the message of a line, or why it is none; None for an empty line."""
     if not line.strip():
         return None
+    if rendezvous.crowded(line):
+        return _no_message(None, -32600, "too_many_values", "Send less in one message.")
     try:
         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError:
@@ -174,20 +214,30 @@ def parse_line(line: bytes) -> types.JSONRPCMessage | bytes | None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return _protocol_error(None, -32700, "malformed_json", "Send one JSON-RPC message a line, as UTF-8.")
-    ident = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(ident, str | int) or isinstance(ident, bool):
-        ident = None
-    if isinstance(value, dict) and isinstance(value.get("method"), str) and ident is not None:
-        return _protocol_error(
-            ident, -32602, "bad_text", "Send valid Unicode: no lone surrogates, and objects as params."
-        )
-    return _protocol_error(
-        ident, -32600, "not_json_rpc", 'Send {"jsonrpc": "2.0", "id": …, "method": …} as one object.'
-    )
+        return _no_message(None, -32700, "malformed_json", "Send one JSON-RPC message a line, as UTF-8.")
+    form = 'Send {"jsonrpc": "2.0", "id": …, "method": …} as one object.'
+    if not isinstance(value, dict):
+        return _no_message(None, -32600, "not_json_rpc", form)
+    ident = as_request_id(value.get("id"))
+    asks = ident is not None or "id" not in value
+    if not (asks and value.get("jsonrpc") == "2.0" and isinstance(value.get("method"), str)):
+        return _no_message(ident, -32600, "not_json_rpc", form)
+    if not isinstance(value.get("params"), dict | None):
+        return _no_message(ident, -32602, "bad_params", "Send params as an object.")
+    return _no_message(ident, -32602, "bad_text", "Send valid Unicode: no lone surrogates.")
 
 
-def _protocol_error(ident: Any, number: int, code: str, hint: str) -> bytes:
-    words = code.replace("_", " ").capitalize() + "."
-    error = {"code": number, "message": f"{words} {hint}", "data": {"code": code, "hint": hint}}
-    return json.dumps({"jsonrpc": "2.0", "id": ident, "error": error}).encode() + b"\n"
+def no_message(body: bytes) -> NoMessage | None:
+    """Return why a request's body is no JSON-RPC message; None if it is one."""
+    parsed = parse_line(body or b"{")
+    return parsed if isinstance(parsed, NoMessage) else None
+
+
+def _no_message(ident: Any, number: int, code: str, hint: str) -> NoMessage:
+    error = {"code": number, "message": _words(code, hint), "data": {"code": code, "hint": hint}}
+    answer = json.dumps({"jsonrpc": "2.0", "id": ident, "error": error}).encode() + b"\n"
+    return NoMessage(InvalidInput(code, _words(code), hint), answer)
+
+
+def _words(code: str, hint: str = "") -> str:
+    return f"{code.replace('_', ' ').capitalize()}. {hint}".strip()

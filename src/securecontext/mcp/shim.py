@@ -154,13 +154,20 @@ class Shim:
         elif method == "notifications/cancelled":
             params = message.get("params")
             wanted = params.get("requestId") if isinstance(params, dict) else None
-            self.pending.pop(json.dumps(wanted), None)
+            for name in _names(wanted):
+                self.pending.pop(name, None)
         elif method == "tools/call":
             line = self._keyed(message)
         asks = method is not None and isinstance(ident, str | int) and not isinstance(ident, bool)
         if len(line) >= rendezvous.LINE_BYTES:
-            hint = "Keep messages below 32 MiB."
+            hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
             self._refuse(ident if asks else None, "line_too_long", f"The message is too long. {hint}", hint)
+            return
+        if rendezvous.crowded(line):
+            hint = "Send less in one message."
+            self._refuse(
+                ident if asks else None, "too_many_values", f"The message has too many values. {hint}", hint
+            )
             return
         self._send(line, json.dumps(ident) if asks else None)
 
@@ -351,6 +358,16 @@ class Shim:
         except OSError:
             return False
         return True
+
+
+def _names(ident: object) -> list[str]:
+    """Return under which names a cancelled request may be pending: the service takes "7" and 7 for one."""
+    names = [json.dumps(ident)]
+    if isinstance(ident, int):
+        names.append(json.dumps(str(ident)))
+    elif isinstance(ident, str) and ident.isascii() and ident.isdigit() and len(ident) < 20:
+        names.append(str(int(ident)))
+    return names
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from securecontext.pipeline.world import Project, World
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import new_id, now
 from securecontext.validators.input import clean_agent_id
+from securecontext.validators.secrets import scan
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
@@ -67,12 +68,17 @@ def introduce(
         headers: what the client says of itself: ``session``, ``agent``, ``project-path``, ``scope``.
 
     Raises:
-        InvalidInput: it claims an agent name or a session that no name can be.
+        InvalidInput: it claims an agent name or a session that no name can be, or that holds a secret.
     """
     session = headers.get("session") or new_id(door, 12).replace("_", "-")
     if not _SESSION.fullmatch(session):
         raise InvalidInput("bad_session", "The session's name is not valid.", "Leave it out.")
     agent = headers.get("agent", "")
+    for what, given in (("agent", agent), ("session", session)):
+        if scan(given):  # a name stands as it is in the ledger and the log
+            raise InvalidInput(
+                "secret_in_name", f"The {what}'s name holds a secret.", "Use another name.", field=what
+            )
     name = peer if isinstance(peer, str) else f"uid:{peer}"
     principal = Principal(name, standing, door, session, clean_agent_id(agent) if agent else "")
     path = headers.get("project-path", "")

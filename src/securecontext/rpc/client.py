@@ -64,7 +64,7 @@ class Client:
         """
         asked = {"operation": operation, "arguments": arguments, "key": new_id("key")}
         with contextlib.suppress(OSError):  # it may have gone: then there is no answer either
-            self._socket.sendall(json.dumps(asked).encode() + b"\n")
+            self._socket.sendall(_line_of(asked))
         line = self._line()
         if not line:
             raise Unavailable(
@@ -87,6 +87,14 @@ class Client:
             return b""
 
 
+def _line_of(asked: dict[str, Any]) -> bytes:
+    """Return the line of a request; text as it is, because escapes are up to three times as long."""
+    try:
+        return json.dumps(asked, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate stays an escape, for the service to refuse
+        return json.dumps(asked).encode() + b"\n"
+
+
 def refused(got: dict[str, Any]) -> ZcError:
     """Return the error that an answer carries."""
     error = got["structured"]["error"]
@@ -95,11 +103,14 @@ def refused(got: dict[str, Any]) -> ZcError:
 
 
 def control(connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
-    """Send one request to the control door of a running service and return its answer."""
+    """Send one request to the control door of a running service and return its answer, or its refusal."""
     with connection:
-        connection.sendall(
-            rendezvous.preamble("control/1", {"version": __version__}) + json.dumps(request).encode() + b"\n"
-        )
+        with contextlib.suppress(OSError):  # it may have refused already: what it said is still to be read
+            connection.sendall(
+                rendezvous.preamble("control/1", {"version": __version__})
+                + json.dumps(request).encode()
+                + b"\n"
+            )
         with connection.makefile("rb") as file:
             line = file.readline()
     answer: dict[str, Any] = json.loads(line or b"{}")

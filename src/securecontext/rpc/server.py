@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from securecontext import rendezvous
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.corridor import Answer, Corridor
 from securecontext.types.errors import InvalidInput, ZcError
@@ -12,6 +13,10 @@ from securecontext.types.errors import InvalidInput, ZcError
 
 def answer_line(corridor: Corridor, caller: Caller, line: bytes) -> bytes:
     """Return the answer to one line; never raises."""
+    if rendezvous.crowded(line):
+        return refusal_line(
+            InvalidInput("too_many_values", "The line has too many values.", "Send less at once.")
+        )
     try:
         asked = json.loads(line)
         operation, arguments, key = asked["operation"], asked["arguments"], asked.get("key", "")

@@ -19,19 +19,26 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securecontext import __version__, rendezvous
+from securecontext.boundaries.limits import LINE_BYTES
 from securecontext.handover import numbers
 from securecontext.service import guard, journal
+from securecontext.service.address import Address
 from securecontext.settings import Settings
-from securecontext.types.errors import Unavailable, ZcError
+from securecontext.types.errors import ZcError
+
+if TYPE_CHECKING:
+    from securecontext.service.spool import Spool
 
 log = logging.getLogger("securecontext.service")
 DRAIN_SECONDS = 10.0
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 TIDY_SECONDS = 600.0
+LOOK_SECONDS = 1.0
+"""How often the service looks whether clients still find it: those that do not, wait."""
 WARM_SECONDS = 1.0
 """How long after its start the service begins to import for doors that nobody has used yet."""
 
@@ -46,30 +53,26 @@ def serve(settings: Settings) -> int:
     try:
         claim = _claimed(home)
         if claim is None:
+            sys.stderr.write(f"{rendezvous.SERVED}\n")
             return 0
         journal.start(home, settings.log_level)
         _raise_file_limit()
-        path = rendezvous.socket_path(str(home))
-    except (ZcError, rendezvous.ServiceAway, OSError) as error:
+    except (ZcError, OSError) as error:
         _leave_reason(home, str(error))
         return 7
-    from securecontext.service.listener import listening_socket
-
     try:
-        listening = listening_socket(path)
-        _point_link(home, path)
+        address = Address(home)
         _turn_away_standard_error()
         try:
-            return asyncio.run(Daemon(settings, claim).run(listening))
+            return asyncio.run(Daemon(settings, claim).run(address))
         except (ZcError, OSError) as error:
             _leave_reason(
                 home, str(error)
             )  # before the socket closes: a client that waits at it looks at once
             raise
         finally:
-            listening.close()
-            _remove_link(home, path)
-    except (ZcError, OSError) as error:
+            address.close()
+    except (ZcError, rendezvous.ServiceAway, OSError) as error:
         log.exception("the service could not start")
         _leave_reason(home, str(error))
         return 7
@@ -119,22 +122,24 @@ class Daemon:
         self._http_trouble = ""
         self._http_clients = 0
         self._stopping: asyncio.Event | None = None
+        self._server: asyncio.Server | None = None
+        self._spool: Spool | None = None
 
-    async def run(self, listening: Any) -> int:
-        """Serve until told to stop, or until nobody has needed the service for the idle time."""
+    async def run(self, address: Address) -> int:
+        """Serve until told to stop, or until nobody has needed the service for the idle time.
+
+        Args:
+            address: where clients find it; taken anew when it is lost, closed by the caller.
+        """
         self._stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        from securecontext.boundaries.limits import LINE_BYTES
-
-        server = await asyncio.start_unix_server(
-            self.listener.accept, sock=listening, limit=LINE_BYTES, backlog=BACKLOG
-        )
+        self._server = await self._listen(address)
         background = [
             asyncio.create_task(work)
             for work in (
-                self._watch(),
+                self._watch(address),
                 self._guarded(self._warm),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
@@ -145,8 +150,8 @@ class Daemon:
         try:
             await self._stopping.wait()
         finally:
-            _remove_link(self.settings.home, listening.getsockname())
-            server.close()
+            address.remove()
+            self._server.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)
@@ -235,6 +240,7 @@ class Daemon:
             "home": str(self.settings.home),
             "http": self._http_url,
             "http_trouble": self._http_trouble,
+            "http_wanted": self.settings.http_port is not None,
             "token_file": str(self.app.door_token_file) if self._http_url else "",
             "uptime_seconds": round(time.time() - self._started),
             "connections": self.listener.open - 1 + self._http_clients,
@@ -244,14 +250,25 @@ class Daemon:
 
     # Background
 
-    async def _watch(self) -> None:
+    async def _listen(self, address: Address) -> asyncio.Server:
+        return await asyncio.start_unix_server(
+            self.listener.accept, sock=address.socket, limit=LINE_BYTES, backlog=BACKLOG
+        )
+
+    async def _watch(self, address: Address) -> None:
         idle = self.settings.idle_minutes * 60
-        pause = min(guard.BEAT_SECONDS, max(0.05, idle / 4))
+        pause = min(guard.BEAT_SECONDS, LOOK_SECONDS, max(0.05, idle / 4))
+        beaten = time.monotonic()
         while True:
             await asyncio.sleep(pause)
-            if not self._claim.beat():
+            if not self._claim.held():
                 log.warning("the data folder was taken away")
                 self._stop()
+                return
+            if time.monotonic() - beaten >= guard.BEAT_SECONDS:
+                beaten = time.monotonic()
+                self._claim.beat()
+            await self._stay_found(address)
             if (
                 self.listener.open == 0
                 and self._http_clients == 0
@@ -259,6 +276,27 @@ class Daemon:
             ):
                 log.info("nobody has called for %.1f minutes", self.settings.idle_minutes)
                 self._stop()
+
+    async def _stay_found(self, address: Address) -> None:
+        """Put back what clients find the service by: a log-out empties the folder of sockets, and links get lost.
+
+        Where that cannot be, the service ends, so that the next client starts one that says why.
+        """
+        try:
+            if not address.has_socket():
+                if self._server is not None:
+                    self._server.close()
+                address.take()
+                self._server = await self._listen(address)
+            elif not address.has_link():
+                address.point()
+            else:
+                return
+        except (ZcError, rendezvous.ServiceAway, OSError) as error:
+            log.error("clients do not find the service any more: %s", error)
+            self._stop()
+        else:
+            log.warning("clients did not find the service; it is at %s again", address.path)
 
     async def _warm(self) -> None:
         await asyncio.sleep(WARM_SECONDS)
@@ -269,7 +307,9 @@ class Daemon:
             while self._urgent:
                 await asyncio.sleep(0.005)
             door = await asyncio.to_thread(importlib.import_module, name)
-        around = door.Surroundings(self.listener.run, mcp.make_server, self._present, self._http_is_at)
+        around = door.Surroundings(
+            self.listener.run, mcp.make_server, mcp.no_message, self._present, self._http_is_at
+        )
         try:
             await door.serve(self.app, self.settings, around)
         except ZcError as error:
@@ -295,35 +335,11 @@ class Daemon:
         await self.listener.run(self.app.tidy)
 
     async def _drain_spool(self) -> None:
-        from securecontext.service import spool
+        if self._spool is None:
+            from securecontext.service.spool import Spool
 
-        await self.listener.run(lambda: spool.drain(self.app))
-
-
-def _point_link(home: Path, path: str) -> None:
-    """Let ``service.sock`` point at the socket, in one step."""
-    fresh = home / f".{rendezvous.LINK}.{os.getpid()}"
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(path)
-    (home / "service.version").write_text(__version__, encoding="ascii")
-    try:
-        fresh.replace(home / rendezvous.LINK)
-    except IsADirectoryError as error:
-        fresh.unlink()
-        raise Unavailable(
-            "link_blocked",
-            f"{home / rendezvous.LINK} is a folder; the service's socket belongs there.",
-            "Move it away, then call again.",
-        ) from error
-
-
-def _remove_link(home: Path, path: str) -> None:
-    """Take the link and the socket away, if they are still this service's."""
-    link = home / rendezvous.LINK
-    with contextlib.suppress(OSError):
-        if str(link.readlink()) == path:
-            link.unlink()
-            Path(path).unlink()
+            self._spool = Spool(self.app)
+        await self.listener.run(self._spool.drain)
 
 
 def _leave_reason(home: Path, reason: str) -> None:

@@ -52,21 +52,36 @@ class Claim:
 
     home: Path
     lock: int
+    boot_id: str
 
-    def beat(self) -> bool:
-        """Tell other kernels that this one is alive; False when the folder was taken away under the service."""
+    def held(self) -> bool:
+        """Say whether the folder is still the claimed one: it may have been removed, and made anew by another."""
         try:
-            os.utime(self.home / OWNER)
-        except FileNotFoundError:
+            there = (self.home / rendezvous.SERVICE_LOCK).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:  # a disk that fails for a while is told by the calls that need it
             return True
+        return os.path.samestat(there, os.fstat(self.lock))
+
+    def beat(self) -> bool:
+        """Tell other kernels that this one is alive; False when the folder was taken away under the service."""
+        if not self.held():
+            return False
+        try:
+            os.utime(self.home / OWNER)
+        except FileNotFoundError:
+            with contextlib.suppress(Unavailable):
+                write_own(self.home / OWNER, self.boot_id)
+        except OSError:  # as above
+            pass
         return True
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Give the folder back; what another service has made of it meanwhile stays."""
         with contextlib.suppress(OSError):
-            (self.home / OWNER).unlink()
+            if self.held():
+                (self.home / OWNER).unlink()
         os.close(self.lock)
 
 
@@ -108,7 +123,7 @@ def claim(home: Path, *, boot_id: str, mounts: str, now: float) -> Claim | None:
     except BaseException:
         os.close(lock)
         raise
-    return Claim(home, lock)
+    return Claim(home, lock, boot_id)
 
 
 def _private(home: Path) -> None:
@@ -123,9 +138,9 @@ def _private(home: Path) -> None:
             )
         if found.st_mode & 0o077:
             home.chmod(0o700)
-        probe = home / ".writable"
+        probe = home / f".writable.{os.getpid()}"  # a name of its own: others may look at the same time
         os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o600))
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise _unusable(home, error) from error
 
@@ -140,11 +155,40 @@ def _unusable(home: Path, error: OSError) -> Unavailable:
     )
 
 
+def blocked(path: Path, error: OSError) -> Unavailable:
+    """Return the refusal of a file of ours that cannot be made where it belongs."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _unusable(path.parent, error)
+    return Unavailable(
+        "file_blocked",
+        f"{path} cannot be written ({error.strerror}).",
+        "Move away what lies there, or make its folder writable; then call again.",
+    )
+
+
+def write_own(file: Path, text: str) -> None:
+    """Write a small file for its owner alone, in one step: a service that dies here leaves no half of it.
+
+    Raises:
+        Unavailable: something else lies in its place, or the disk does not take it.
+    """
+    fresh = file.with_name(f".{file.name}")
+    try:
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write(text)
+        fresh.replace(file)
+    except OSError as error:
+        raise blocked(file, error) from error
+
+
 def _sole_kernel(owner: Path, boot_id: str, now: float) -> None:
     try:
         known, alive = (
             owner.read_text("utf-8", "replace").strip(),
-            now - owner.stat().st_mtime < STALE_SECONDS,
+            abs(now - owner.stat().st_mtime)
+            < STALE_SECONDS,  # a clock that was set back makes old signs look new
         )
     except OSError:
         known, alive = "", False
@@ -154,9 +198,7 @@ def _sole_kernel(owner: Path, boot_id: str, now: float) -> None:
             f"The data folder {owner.parent} is served on another machine.",
             "Set ZC_HOME to a folder of this machine; two kernels cannot share one. After a restart, wait two minutes.",
         )
-    fresh = owner.with_name(f".{owner.name}")  # in one step: a service that dies here leaves no half a name
-    fresh.write_text(boot_id, encoding="utf-8")
-    fresh.replace(owner)
+    write_own(owner, boot_id)
 
 
 def file_system(path: Path, mounts: str) -> str:

@@ -9,6 +9,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from securecontext.service import guard
 from securecontext.validators.secrets import redact
 
 FILE = "logs/service.log"
@@ -40,10 +41,17 @@ class _Lines(logging.Formatter):
 
 
 def start(home: Path, level: str) -> None:
-    """Send the records of this process to ``<home>/logs/service.log``."""
+    """Send the records of this process to ``<home>/logs/service.log``.
+
+    Raises:
+        Unavailable: it cannot be written.
+    """
     file = home / FILE
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    handler = _Private(file, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8")
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        handler = _Private(file, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8")
+    except OSError as error:
+        raise guard.blocked(file, error) from error
     handler.setFormatter(_Lines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

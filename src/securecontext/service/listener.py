@@ -8,10 +8,8 @@ import functools
 import json
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from securecontext import __version__, rendezvous
@@ -36,8 +34,9 @@ WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread before its connection is closed."""
 LAST_SECONDS = 1.0
 """The same while the service ends."""
-TOO_LONG_HINT = "Keep messages below 32 MiB; a message goes on one line."
-HOOK_BYTES = 64 * 1024 * 1024
+TOO_LONG_HINT = f"Keep messages below {limits.LINE_BYTES >> 20} MiB; a message goes on one line."
+HOOK_BYTES = 8 * 1024 * 1024
+"""A hook's larger payload is answered as an empty one: parsing it would hold up all other clients."""
 WORKERS = 64
 
 
@@ -111,6 +110,18 @@ class Listener:
         self.open += 1
         self._daemon.touched()
         try:
+            await self._attend(reader, writer)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            # Ended by `drain`. Passed on, it would be a failure to asyncio, and a trace in the log for every client.
+        finally:
+            self.open -= 1
+            self._tasks.discard(task)
+            self._daemon.touched()
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client went away, or does not read: it is owed nothing
@@ -122,9 +133,6 @@ class Listener:
             log.exception("a connection failed")
         finally:
             await _hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
-            self.open -= 1
-            self._tasks.discard(task)
-            self._daemon.touched()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = rendezvous.peer_uid(writer.get_extra_info("socket"))
@@ -272,20 +280,3 @@ def _greeting() -> bytes:
     return (
         json.dumps({"service": "securecontext", "version": __version__, "pid": os.getpid()}).encode() + b"\n"
     )
-
-
-def listening_socket(path: str) -> socket.socket:
-    """Return a listening socket at a path, mode 0600, in place of a stale one.
-
-    The caller holds the claim to the data folder, so whatever lies at the path serves nobody.
-    """
-    Path(path).unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listening.bind(path)
-    finally:
-        os.umask(before)
-    listening.listen(1024)
-    listening.setblocking(False)
-    return listening

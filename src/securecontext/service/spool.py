@@ -1,11 +1,13 @@
 """What hooks noted while the service was away: drained into the ledger, then removed.
 
-The hook writes files ``spool/<time>-<pid>.json`` with names, ids and times only. A file that is no such note is set
-aside as ``.bad``; one whose project cannot be used now stays for later.
+The hook writes files ``spool/<time>-<pid>.json`` with names, ids and times only. A file that is no such note, or that
+nobody can enter, is set aside as ``.bad``; one whose project cannot be used now stays for later. No note keeps those
+behind it from being entered.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -16,46 +18,108 @@ from securecontext.boundaries.policy import Standing
 from securecontext.hooks import handlers
 from securecontext.pipeline import replay
 from securecontext.pipeline.callers import Caller, introduce
-from securecontext.types.errors import ZcError
+from securecontext.types.errors import InvalidInput, ZcError
 
 log = logging.getLogger("securecontext.spool")
 AT_ONCE = 1_000
-EVENTS = {"pre-compact", "tool-used", "tool-failed", "stop", "session-end"}
+EVENTS = frozenset({"pre-compact", "tool-used", "tool-failed", "stop", "session-end"})
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""Troubles of the machine, not of the note."""
 
 
-def drain(app: App) -> int:
-    """Enter what was spooled, oldest first; return how many notes were entered."""
-    folder = app.settings.home / "spool"
-    if not folder.is_dir():
-        return 0
-    entered = 0
-    for file in sorted(folder.glob("*.json"))[:AT_ONCE]:
+class _NoNote(Exception):
+    """A file that will never be entered; the text says why."""
+
+
+class Spool:
+    """The notes of a data folder.
+
+    Args:
+        app: where they are entered.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._told: set[str] = set()
+
+    def drain(self) -> int:
+        """Enter what was spooled, oldest first; return how many notes were entered."""
+        folder = self._app.settings.home / "spool"
+        if folder.is_symlink() or not folder.is_dir():  # files of another folder are no notes
+            return 0
+        entered = 0
+        closed: set[tuple[str, str]] = set()
+        for file in sorted(folder.glob("*.json")):
+            entered += self._take(file, closed)
+            if entered >= AT_ONCE:
+                break
+        return entered
+
+    def _take(self, file: Path, closed: set[tuple[str, str]]) -> bool:
+        """Enter one note; say whether it was.
+
+        Args:
+            file: holds it.
+            closed: projects that cannot be used now; found out once in a round.
+        """
         try:
-            note = handlers.parse(file.read_bytes())
+            note = _read(file)
+            place = str(note["project_path"]), str(note.get("scope", ""))
+            if place in closed:
+                return False
+            try:
+                _enter(self._app, note | {"spooled_as": file.stem})
+            except InvalidInput as error:
+                raise _NoNote(f"cannot be entered ({error.code})") from error
+            except ZcError as error:
+                closed.add(place)
+                self._tell(file, f"stays in the spool: {error.code}")
+                return False
+            file.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return False
+        except (_NoNote, OSError, ValueError, TypeError) as error:
+            if isinstance(error, OSError) and error.errno in PASSING:
+                self._tell(file, f"stays in the spool: {error.strerror}")
+                return False
+            self._set_aside(file, str(error) if isinstance(error, _NoNote) else "cannot be entered")
+            return False
+        return True
+
+    def _set_aside(self, file: Path, why: str) -> None:
+        try:
+            file.rename(file.with_suffix(".bad"))
         except OSError:
-            continue
-        event, cwd = note.get("event"), note.get("project_path") or note.get("cwd")
-        if event not in EVENTS or not isinstance(cwd, str):
-            file.rename(file.with_suffix(".bad"))
-            log.warning("%s is no note of a hook; it was set aside", file.name)
-            continue
-        if not Path(cwd).is_dir():
-            file.rename(file.with_suffix(".bad"))
-            log.warning("%s is about a folder that is gone; it was set aside", file.name)
-            continue
-        try:
-            _enter(app, str(event), cwd, {**note, "spooled_as": file.stem})
-        except ZcError as error:
-            log.warning("%s stays in the spool: %s", file.name, error.code)
-            continue
-        file.unlink(missing_ok=True)
-        entered += 1
-    return entered
+            self._tell(file, f"{why}; it cannot be set aside")
+        else:
+            log.warning("%s %s; it was set aside", file.name, why)
+
+    def _tell(self, file: Path, what: str) -> None:
+        """Say once what becomes of a note that is met again in every round."""
+        if file.name not in self._told:
+            self._told.add(file.name)
+            log.warning("%s %s", file.name, what)
 
 
-def _enter(app: App, event: str, cwd: str, note: dict[str, Any]) -> None:
-    headers = {"project-path": cwd, "agent": str(note.get("agent", "")), "scope": str(note.get("scope", ""))}
-    caller = introduce(app, Standing.HOOK, "hook", os.getuid(), headers)
+def _read(file: Path) -> dict[str, Any]:
+    """Return a note; its ``project_path`` names a folder that exists."""
+    note = handlers.parse(file.read_bytes())
+    event, folder = note.get("event"), note.get("project_path") or note.get("cwd")
+    if not (isinstance(event, str) and event in EVENTS and isinstance(folder, str)):
+        raise _NoNote("is no note of a hook")
+    if not os.path.isdir(folder):  # noqa: PTH112 - any text may stand there, and this one never raises
+        raise _NoNote("is about a folder that is gone")
+    return note | {"project_path": folder}
+
+
+def _enter(app: App, note: dict[str, Any]) -> None:
+    event = str(note["event"])
+    headers = {"project-path": note["project_path"], "scope": str(note.get("scope", ""))}
+    agent = {"agent": str(note.get("agent", ""))}
+    try:
+        caller = introduce(app, Standing.HOOK, "hook", os.getuid(), headers | agent)
+    except InvalidInput:  # what the session did is entered all the same, without the name that is none
+        caller = introduce(app, Standing.HOOK, "hook", os.getuid(), headers)
     if caller.trouble is not None:
         raise caller.trouble
     if _told_before(app, caller, event, note):

@@ -365,6 +365,16 @@ def test_spool_files_are_private_and_nothing_is_left_half_written(tmp_path: Path
     assert path.parent.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_spool_that_leads_elsewhere_gets_nothing(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    home = tmp_path / "data"
+    home.mkdir()
+    (home / "spool").symlink_to(elsewhere)
+    assert run(home, "stop").returncode == 0
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_full_spool_counts_what_is_lost(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()

@@ -161,6 +161,13 @@ def test_secrets_are_redacted_before_they_are_stored(house, caplog, event, paylo
     assert SECRET not in caplog.text
 
 
+def test_a_secret_is_no_name_of_a_session(house):
+    report(house, "tool-used", tool("Bash", {"command": "ls"}), session=SECRET)
+    report(house, "tool-used", tool("Bash", {"command": "ls"}, "two"), session=f"{SECRET[:20]} {SECRET[20:]}")
+    assert SECRET.encode() not in house.bytes_on_disk()
+    assert [e["stream"].startswith("uid:1000/claude-redacted-") for e in observed(house)] == [True, True]
+
+
 def test_the_same_call_reported_twice_is_one_entry(house):
     payload = tool("Write", {"file_path": "/p/b.txt", "content": "x"})
     report(house, "tool-used", payload)

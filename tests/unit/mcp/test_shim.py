@@ -51,6 +51,18 @@ def forwarded(message: object) -> tuple[Connected, dict[str, Any]]:
     return shim, json.loads(shim.sent[-1])
 
 
+@pytest.mark.parametrize(("asked", "cancelled"), [(7, 7), (7, "7"), ("7", 7), ("a", "a")])
+def test_what_is_cancelled_is_not_sent_again(asked: object, cancelled: object) -> None:
+    shim = Connected()
+    for message in (
+        {"id": asked, "method": "tools/call", "params": {"name": "t"}},
+        {"id": 8, "method": "ping"},
+        {"method": "notifications/cancelled", "params": {"requestId": cancelled}},
+    ):
+        shim._forward(json.dumps(message).encode())
+    assert list(shim.pending) == ["8"]
+
+
 def test_each_call_gets_a_key_of_its_own() -> None:
     shim = Connected()
     for ident in range(20):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from securecontext import rendezvous
 from securecontext.service import guard
 from securecontext.types.errors import Conflict, Unavailable
 
@@ -34,7 +36,7 @@ def test_a_folder_is_made_private_and_claimed_once(tmp_path: Path) -> None:
     assert claim(home) is None
     first.release()
     second = claim(home)
-    assert second is not None and not (home / ".writable").exists()
+    assert second is not None and not list(home.glob(".writable*"))
     second.release()
 
 
@@ -113,8 +115,69 @@ def test_a_sign_of_life_is_given_and_a_vanished_folder_is_noticed(tmp_path: Path
     os.utime(tmp_path / guard.OWNER, (0, 0))
     assert found.beat() is True and (tmp_path / guard.OWNER).stat().st_mtime > 1
     (tmp_path / guard.OWNER).unlink()
+    assert found.beat() is True and (tmp_path / guard.OWNER).read_text() == "this"
+    (tmp_path / rendezvous.SERVICE_LOCK).unlink()
     assert found.beat() is False
     found.release()
+
+
+def test_a_folder_that_was_made_anew_is_another_services(tmp_path: Path) -> None:
+    home = tmp_path / "zc"
+    first = claim(home)
+    assert first is not None and first.held()
+    shutil.rmtree(home)
+    assert not first.held()
+    second = claim(home)
+    assert second is not None and second.held() and not first.beat()
+    first.release()
+    assert (home / guard.OWNER).read_text() == "this" and second.beat()
+    second.release()
+    assert not (home / guard.OWNER).exists()
+
+
+def test_two_that_look_at_a_folder_at_once_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = os.open
+
+    def meanwhile(path: object, flags: int, mode: int = 0o777) -> int:
+        descriptor = made(path, flags, mode)  # type: ignore[call-overload]
+        for probe in tmp_path.glob(".writable*"):
+            probe.unlink()
+        return int(descriptor)
+
+    monkeypatch.setattr(os, "open", meanwhile)
+    found = claim(tmp_path)
+    assert found is not None
+    found.release()
+
+
+def test_a_sign_of_life_from_the_future_is_old(tmp_path: Path) -> None:
+    owner = tmp_path / guard.OWNER
+    owner.write_text("other")
+    os.utime(owner, (NOW + guard.STALE_SECONDS + 1,) * 2)
+    found = claim(tmp_path)
+    assert found is not None
+    found.release()
+
+
+def test_what_is_written_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    home = tmp_path / "zc"
+    before = os.umask(0)
+    try:
+        found = claim(home)
+    finally:
+        os.umask(before)
+    assert found is not None
+    assert {stat.S_IMODE(file.stat().st_mode) for file in home.iterdir()} == {0o600}
+    found.release()
+
+
+def test_a_folder_in_the_place_of_a_file_of_ours_is_told(tmp_path: Path) -> None:
+    (tmp_path / guard.OWNER).mkdir()
+    with pytest.raises(Unavailable) as caught:
+        claim(tmp_path)
+    assert caught.value.code == "file_blocked" and str(tmp_path / guard.OWNER) in caught.value.message
 
 
 def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
