@@ -388,6 +388,25 @@ def test_the_other_doors(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on(world)
 
 
+def test_a_refusal_that_is_no_calls_is_an_entry_too(world: World) -> None:
+    world.serve()
+    world.raw(b"GET / HTTP/1.1\r\n\r\n\n\n").line()
+    world.raw("mcp/1", greeted=False, agent="no such name!").line()
+    session = world.session()
+    session.ask(b"{ no JSON")
+    rpc = world.raw("rpc/1", session="cli-7")
+    assert rpc.ask(b"5")["structured"]["error"]["code"] == "malformed_json"
+
+    def entered() -> set[tuple[str, str]]:
+        tail = world.person().call("audit.tail", {"machine": True}).structured["entries"]
+        return {(e["principal"], e["outcome"]) for e in tail if e["kind"] == "refusal"}
+
+    mine = f"uid:{os.getuid()}"
+    expected = {("door:socket", "bad_preamble"), ("door:socket", "bad_agent_id"), (mine, "malformed_json")}
+    wait_until(lambda: expected <= entered(), "the entries")
+    assert world.person().call("audit.verify", {"machine": True}).structured["status"] == "OK"
+
+
 def test_a_half_line_and_a_sudden_end(world: World) -> None:
     world.serve()
     for ending in (b'{"jsonrpc":"2.0","id":1,"met', b"", json.dumps(call(1, "zc_status")).encode()):

@@ -38,6 +38,8 @@ class HookAnswer:
     exit: int = 0
     stdout: bytes = b""
     stderr: bytes = b""
+    trouble: ZcError | None = None
+    """Why what was reported could not be entered; the hook is not told."""
 
     def wire(self) -> bytes:
         """Return the bytes for the hook: a line with exit code and lengths, then both texts."""
@@ -106,6 +108,10 @@ def _tool_failed(corridor: Corridor, caller: Caller, payload: dict[str, Any]) ->
 def _observed(corridor: Corridor, caller: Caller, payload: dict[str, Any], outcome: str) -> HookAnswer:
     tool = _text(payload.get("tool_name"), 190)
     ident = _text(payload.get("tool_use_id"), 190)
+    if not tool and isinstance(
+        payload.get("unread_bytes"), int
+    ):  # too large to look into: it happened all the same
+        tool = "unknown"
     if not tool or _own(tool, payload):
         return OPEN
     given = payload.get("tool_input")
@@ -131,8 +137,7 @@ def _observed(corridor: Corridor, caller: Caller, payload: dict[str, Any], outco
     if plan:
         arguments["plan"] = plan
     key = observation_key(payload, outcome) or _spooled_as(payload)
-    _call(corridor, caller, "session.observed", arguments, key)
-    return OPEN
+    return _note(corridor, caller, "session.observed", arguments, key)
 
 
 def _own(tool: str, payload: dict[str, Any]) -> bool:
@@ -186,15 +191,12 @@ def _plan(given: dict[str, Any]) -> list[str]:
 
 def _checkpoint(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
     reason = "compaction: " + (_text(payload.get("trigger"), 40) or "unknown")
-    _call(corridor, caller, "session.checkpoint", {"reason": reason}, _spooled_as(payload))
-    return OPEN
+    return _note(corridor, caller, "session.checkpoint", {"reason": reason}, _spooled_as(payload))
 
 
 def _compacted(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
     summary = _summary(_text(payload.get("compact_summary"), limits.CONTENT_CHARACTERS))
-    if summary:
-        _call(corridor, caller, "session.compacted", {"summary": summary})
-    return OPEN
+    return _note(corridor, caller, "session.compacted", {"summary": summary}) if summary else OPEN
 
 
 def _summary(text: str) -> str:
@@ -209,14 +211,13 @@ def _summary(text: str) -> str:
 
 def _session_end(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
     reason = _text(payload.get("reason"), 60) or "other"
-    _call(corridor, caller, "session.checkpoint", {"reason": reason, "ended": True}, _spooled_as(payload))
-    return OPEN
+    given = {"reason": reason, "ended": True}
+    return _note(corridor, caller, "session.checkpoint", given, _spooled_as(payload))
 
 
 def _stop(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
     said = _text(payload.get("last_assistant_message"), _CHARACTERS, multiline=True)
-    _call(corridor, caller, "session.turn", {"said": said} if said else {}, _spooled_as(payload))
-    return OPEN
+    return _note(corridor, caller, "session.turn", {"said": said} if said else {}, _spooled_as(payload))
 
 
 _HANDLERS: dict[str, Callable[[Corridor, Caller, dict[str, Any]], HookAnswer]] = {
@@ -228,6 +229,13 @@ _HANDLERS: dict[str, Callable[[Corridor, Caller, dict[str, Any]], HookAnswer]] =
     "session-end": _session_end,
     "stop": _stop,
 }
+
+
+def _note(
+    corridor: Corridor, caller: Caller, operation: str, arguments: dict[str, object], key: str = ""
+) -> HookAnswer:
+    done = _call(corridor, caller, operation, arguments, key)
+    return OPEN if done.error is None else HookAnswer(trouble=done.error)
 
 
 def _call(

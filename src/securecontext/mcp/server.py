@@ -112,6 +112,7 @@ async def serve_lines(
     reader: asyncio.StreamReader,
     send: Callable[[bytes], Awaitable[None]],
     flow: Flow | None = None,
+    refused: Callable[[ZcError], Awaitable[None]] | None = None,
 ) -> None:
     """Serve one client until it goes: lines in, lines out.
 
@@ -120,6 +121,7 @@ async def serve_lines(
         reader: of the client's lines.
         send: writes one line; raises OSError when the client is gone or does not read.
         flow: bounds and tells what is under way.
+        refused: told of each line that is no message, after its answer.
     """
     under_way = flow or Flow()
     inward, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -134,7 +136,7 @@ async def serve_lines(
                     ValueError
                 ):  # longer than any message may be: what follows cannot be told apart any more
                     hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
-                    await send(_no_message(None, -32700, "line_too_long", hint).answer)
+                    await turn_down(_no_message(None, -32700, "line_too_long", hint))
                     return
                 if not line.endswith(b"\n"):
                     return
@@ -145,9 +147,14 @@ async def serve_lines(
                 elif isinstance(message, types.JSONRPCNotification):
                     under_way.settle(_no_longer_wanted(message))
                 if isinstance(message, NoMessage):
-                    await send(message.answer)
+                    await turn_down(message)
                 elif message is not None:
                     await inward.send(SessionMessage(message))
+
+    async def turn_down(line: NoMessage) -> None:
+        await send(line.answer)
+        if refused is not None:
+            await refused(line.error)
 
     async def write_lines() -> None:
         async with outward:

@@ -11,25 +11,30 @@ from securecontext.pipeline.corridor import Answer, Corridor
 from securecontext.types.errors import InvalidInput, ZcError
 
 
-def answer_line(corridor: Corridor, caller: Caller, line: bytes) -> bytes:
-    """Return the answer to one line; never raises."""
+def answer_line(corridor: Corridor, caller: Caller, line: bytes) -> tuple[bytes, ZcError | None]:
+    """Return the answer to one line, and why it is no request, where it is none; never raises."""
+    try:
+        operation, arguments, key = _parse(line)
+    except InvalidInput as error:
+        return refusal_line(error), error
+    return _line(caller.call(corridor, operation, arguments, key[:200])), None
+
+
+def _parse(line: bytes) -> tuple[str, dict[str, Any], str]:
     if rendezvous.crowded(line):
-        return refusal_line(
-            InvalidInput("too_many_values", "The line has too many values.", "Send less at once.")
-        )
+        raise InvalidInput("too_many_values", "The line has too many values.", "Send less at once.")
     try:
         asked = json.loads(line)
         operation, arguments, key = asked["operation"], asked["arguments"], asked.get("key", "")
         if not (isinstance(operation, str) and isinstance(arguments, dict) and isinstance(key, str)):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
-        refused = InvalidInput(
+        raise InvalidInput(
             "malformed_json",
             "The line is not a request.",
             'Send {"operation": "…", "arguments": {…}} on one line.',
-        )
-        return refusal_line(refused)
-    return _line(caller.call(corridor, operation, arguments, key[:200]))
+        ) from None
+    return operation, arguments, key
 
 
 def refusal_line(error: ZcError) -> bytes:

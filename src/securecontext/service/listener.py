@@ -18,11 +18,13 @@ from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.hooks import handlers
 from securecontext.mcp.flow import Flow
-from securecontext.pipeline.callers import introduce
+from securecontext.pipeline.callers import Caller, introduce
 from securecontext.pipeline.corridor import Answer
+from securecontext.pipeline.refusals import SESSION, RefusalLog
 from securecontext.rpc.server import answer_line, refusal_line
 from securecontext.service.wire import Opening, read_opening
-from securecontext.types.errors import Denied, InvalidInput, ZcError
+from securecontext.types.errors import Denied, InvalidInput, LimitReached, ZcError
+from securecontext.types.ledger import EntryDraft
 
 if TYPE_CHECKING:
     from securecontext.service.daemon import Daemon
@@ -36,8 +38,9 @@ LAST_SECONDS = 1.0
 """The same while the service ends."""
 TOO_LONG_HINT = f"Keep messages below {limits.LINE_BYTES >> 20} MiB; a message goes on one line."
 HOOK_BYTES = 8 * 1024 * 1024
-"""A hook's larger payload is answered as an empty one: parsing it would hold up all other clients."""
+"""Of a hook's larger payload it is entered that there was one: parsing it would hold up all other clients."""
 WORKERS = 64
+DOOR = "socket"
 
 
 class LineTooLong(Exception):
@@ -61,6 +64,7 @@ class Listener:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flows: set[Flow] = set()
         self._stopping = False
+        self._refusals = RefusalLog(lambda: app.machine, self.run)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run blocking work on a worker thread; a call that was begun is finished even if its client goes."""
@@ -142,7 +146,7 @@ class Listener:
                 "foreign_user", "This service belongs to another user.", "Use a service of your own."
             )
         if self.open > limits.CONNECTIONS:
-            raise Denied(
+            raise LimitReached(
                 "too_many_connections", "Too many clients are connected.", "Close some, then try again."
             )
         try:
@@ -177,6 +181,26 @@ class Listener:
     async def _refuse(self, writer: asyncio.StreamWriter, error: ZcError) -> None:
         with contextlib.suppress(OSError, TimeoutError):  # the client may be gone
             await self._send(writer, refusal_line(error))
+        await self._enter(error)
+
+    async def _enter(self, error: ZcError, caller: Caller | None = None) -> None:
+        """Enter a refusal that is no call's: in the stream of the caller, or of the door where nobody was let in."""
+
+        def draft(left_out: int) -> EntryDraft:
+            body: dict[str, Any] = {
+                "door": DOOR,
+                "operation": "connection",
+                "outcome": error.code,
+                "arguments": {},
+            }
+            if left_out:
+                body["left_out"] = left_out
+            if caller is None:
+                return EntryDraft(f"door:{DOOR}", SESSION, "", "refusal", body)
+            who = caller.principal
+            return EntryDraft(who.name, who.session, who.claimed_agent, "refusal", body)
+
+        await self._refusals.enter(draft)
 
     # Doors
 
@@ -190,7 +214,7 @@ class Listener:
                 size += len(chunk)
                 if size <= HOOK_BYTES:
                     parts.append(chunk)
-        raw = b"".join(parts) if size <= HOOK_BYTES else b"{}"
+        raw = b"".join(parts) if size <= HOOK_BYTES else b'{"unread_bytes": %d}' % size
         uid = os.getuid()
         with self._daemon.urgent(), self._owing():
             answer = await self.run(lambda: self._answer_hook(opening, uid, raw))
@@ -220,8 +244,11 @@ class Listener:
         while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
             self._daemon.touched()
             with self._owing():
-                answer = await self.run(functools.partial(answer_line, self._app.corridor, caller, line))
+                work = functools.partial(answer_line, self._app.corridor, caller, line)
+                answer, refused = await self.run(work)
                 await self._send(writer, answer)
+                if refused is not None:
+                    await self._enter(refused, caller)
 
     async def _mcp(
         self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -241,7 +268,8 @@ class Listener:
             return
         self._flows.add(flow)
         try:
-            await server_module.serve_lines(server, reader, send, flow)
+            enter = functools.partial(self._enter, caller=caller)
+            await server_module.serve_lines(server, reader, send, flow, enter)
         finally:
             self._flows.discard(flow)
 

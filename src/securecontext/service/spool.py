@@ -19,6 +19,7 @@ from securecontext.hooks import handlers
 from securecontext.pipeline import replay
 from securecontext.pipeline.callers import Caller, introduce
 from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.ledger import EntryDraft
 
 log = logging.getLogger("securecontext.spool")
 AT_ONCE = 1_000
@@ -47,6 +48,7 @@ class Spool:
         folder = self._app.settings.home / "spool"
         if folder.is_symlink() or not folder.is_dir():  # files of another folder are no notes
             return 0
+        self._count_dropped(folder / "dropped")
         entered = 0
         closed: set[tuple[str, str]] = set()
         for file in sorted(folder.glob("*.json")):
@@ -54,6 +56,24 @@ class Spool:
             if entered >= AT_ONCE:
                 break
         return entered
+
+    def _count_dropped(self, file: Path) -> None:
+        """Enter how many notes found no room: hooks add a byte to a file for each."""
+        counted = file.with_name("dropped.counted")
+        try:
+            if not counted.exists():
+                file.rename(counted)  # hooks begin a new one
+            count = counted.stat().st_size
+            body = {"operation": "spool.dropped", "outcome": "lost", "arguments": {"notes": count}}
+            draft = EntryDraft("system", "hooks", "", "observed", body)
+            self._app.machine.write(lambda transaction: transaction.record(draft))
+            counted.unlink()
+        except FileNotFoundError:
+            return
+        except (OSError, ZcError) as error:
+            self._tell(file, f"cannot be entered: {error}")
+            return
+        log.warning("%d notes of hooks found no room in the spool and are lost", count)
 
     def _take(self, file: Path, closed: set[tuple[str, str]]) -> bool:
         """Enter one note; say whether it was.
@@ -129,7 +149,9 @@ def _enter(app: App, note: dict[str, Any]) -> None:
         "tool_input": {"file_path": note.get("file_path", "")},
         "spooled_at": str(note.get("ts", "")),
     }
-    handlers.answer(app.corridor, caller, event, payload)
+    trouble = handlers.answer(app.corridor, caller, event, payload).trouble
+    if trouble is not None:
+        raise trouble
 
 
 def _told_before(app: App, caller: Caller, event: str, note: dict[str, Any]) -> bool:

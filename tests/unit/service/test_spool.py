@@ -45,6 +45,9 @@ class Case:
     def left(self) -> list[str]:
         return sorted(file.suffix for file in self.folder.iterdir())
 
+    def observed(self) -> list[dict[str, Any]]:
+        return [e for e in self.house.entries(50) if e["operation"] == "session.observed"]
+
 
 @pytest.fixture
 def case(house: House) -> Case:
@@ -152,3 +155,39 @@ def test_files_of_another_folder_are_no_notes(case: Case) -> None:
     case.put(b"{}")
     assert case.spool.drain() == 0
     assert case.left() == [".json"]
+
+
+def test_a_note_stays_while_the_store_does_not_take_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = case.put({})
+    store = case.house.app.store(case.house.project.id)
+
+    def full(job: Any) -> Any:
+        raise Unavailable("disk_full", "The disk is full.", "Free room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", full)
+        assert case.spool.drain() == 0
+    assert file.exists()
+    assert case.spool.drain() == 1
+    assert [e["arguments"]["tool"] for e in case.observed()] == ["Bash"]
+
+
+def test_a_call_that_was_too_large_to_look_into_is_entered_all_the_same(case: Case) -> None:
+    file = case.put(
+        json.dumps(
+            {"event": "tool-used", "unread_bytes": 20_000_000, "project_path": case.good()["cwd"]}
+        ).encode()
+    )
+    assert case.spool.drain() == 1 and not file.exists()
+    assert [e["arguments"]["tool"] for e in case.observed()] == ["unknown"]
+
+
+def test_how_many_notes_found_no_room_is_entered_once(case: Case) -> None:
+    (case.folder / "dropped").write_bytes(b"." * 7)
+    case.spool.drain()
+    case.spool.drain()
+    with case.house.app.machine.read() as connection:
+        rows = case.house.app.tail(connection, 20)
+    lost = [row.body for row in rows if row.body and row.body["operation"] == "spool.dropped"]
+    assert [body["arguments"] for body in lost] == [{"notes": 7}]
+    assert case.left() == []
