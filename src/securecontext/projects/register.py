@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
@@ -90,7 +90,7 @@ def _leave_old_paths(connection: Connection, project: str, place: Place) -> None
             continue
         path = alias.split(":", 2)[2]
         tree = tree_at(path, machine)
-        moved = by_alias(connection, tree) != project if tree is not None else not Path(path).exists()
+        moved = by_alias(connection, tree) != project if tree is not None else not os.path.exists(path)
         if moved:
             connection.execute(delete(project_aliases).where(project_aliases.c.alias == alias))
 
