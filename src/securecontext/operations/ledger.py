@@ -19,7 +19,7 @@ class VerifyInput(Input):
     """Arguments of audit.verify."""
 
     database: Annotated[
-        str | None, Field(max_length=4096, description="verify this copy instead"), fields.Plain()
+        fields.OptionalPath, Field(description="verify this copy instead"), fields.Plain()
     ] = None
     machine: fields.Flag = Field(False, description="verify the machine's own ledger")
 
@@ -48,6 +48,7 @@ def _render_verdict(out: VerifyOutput) -> str:
 def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
     """Verify a copy or the machine's ledger; the project's own is verified on its reader."""
     if given.database is not None:
+        fields.refuse_relative(given.database)
         return _of(world, world.open_copy(Path(given.database)))
     if given.machine:
         return _of(world, world.machine.read())

@@ -103,6 +103,7 @@ class MoveOutput(Output):
 
 
 def _locate(world: World, asker: Asker, given: MoveInput) -> Place:
+    fields.refuse_relative(given.folder)
     return world.locate(given.folder)
 
 

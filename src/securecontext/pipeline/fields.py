@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from securecontext.boundaries import limits
+from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import AGENT_ID_LIMIT, clean_text
 from securecontext.validators.secrets import Redacted, redact
 
@@ -40,6 +41,16 @@ class Plain:
 @dataclass(frozen=True, slots=True)
 class FilePath:
     """A path. The service runs in a folder of its own, so the command line makes it absolute."""
+
+
+def refuse_relative(path: str) -> None:
+    """Refuse a path that would be looked for in the service's own folder.
+
+    Raises:
+        InvalidInput: it is not absolute.
+    """
+    if not path.startswith("/"):
+        raise InvalidInput("relative_path", "The path is not absolute.", "Name it from / on.")
 
 
 def cleaned(text: str, name: str, words: Words) -> Redacted:

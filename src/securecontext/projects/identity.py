@@ -90,7 +90,7 @@ def marks(path: str) -> tuple[int, ...] | None:
     found: list[int] = []
     for each in (path, f"{path}/.git"):
         try:
-            status = os.stat(each)
+            status = Path(each).stat()
         except (OSError, ValueError):
             if each == path:
                 return None

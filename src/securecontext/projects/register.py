@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
-from securecontext.projects.identity import tree_at
+from securecontext.projects.identity import marks, tree_at
 from securecontext.storage.tables import project_aliases, projects
 from securecontext.types.errors import Conflict, NotFound
 from securecontext.types.places import Place
@@ -90,7 +89,7 @@ def _leave_old_paths(connection: Connection, project: str, place: Place) -> None
             continue
         path = alias.split(":", 2)[2]
         tree = tree_at(path, machine)
-        moved = by_alias(connection, tree) != project if tree is not None else not os.path.exists(path)
+        moved = by_alias(connection, tree) != project if tree is not None else marks(path) is None
         if moved:
             connection.execute(delete(project_aliases).where(project_aliases.c.alias == alias))
 

@@ -230,3 +230,14 @@ def test_two_projects_of_one_name_are_named_by_id(app: App, tmp_path: Path) -> N
 def test_a_folder_that_is_absent_is_told_at_calls_that_need_it(app: App, tmp_path: Path) -> None:
     assert refusal(app, tmp_path / "absent", "memory.list") == "no_such_folder"
     assert do(app, tmp_path / "absent", "project.list") == {"projects": []}
+
+
+def test_a_relative_path_is_refused_and_not_looked_for_where_the_service_runs(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "plain"):
+        assert refusal(app, path, "memory.list") == "relative_path"
+        given = {"project": "plain", "folder": path}
+        assert refusal(app, tmp_path / "plain", "project.move", **given) == "relative_path"
