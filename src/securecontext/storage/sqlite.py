@@ -120,7 +120,7 @@ class SqliteStore:
     ) -> Recorder | None:
         fresh = not self.path.exists()
         if fresh:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            _make(self.path)
         status = self.path.stat()
         self._inode = status.st_ino
         if not fresh and status.st_size <= QUICK_CHECK_BYTES:
@@ -159,6 +159,10 @@ class SqliteStore:
         if self._inode < 0:
             refuse_if_set_aside(self.path)
             raise Unavailable("database_reopened", f"{self.path.name} is opened anew.", "Call again.")
+
+    def end(self, refusal: Callable[[], ZcError]) -> None:
+        """Finish what is queued and refuse what comes later; reading goes on."""
+        self._writer.close(refusal)
 
     def close(self) -> None:
         """Finish what is queued and close every connection."""
@@ -255,7 +259,7 @@ class SqliteStore:
         return Unavailable(
             "database_missing",
             f"{self.path} was taken away while the service ran.",
-            "Put it back, or start with a fresh one: `zc service restart`.",
+            "Put it back. If it is lost, run `zc service restart`, then `zc recover`.",
         )
 
     def _set_aside(self) -> Path | None:
@@ -272,8 +276,33 @@ class SqliteStore:
                 return None
 
 
+def _make(path: Path) -> None:
+    """Make a new database under a temporary name and rename it: a file without a byte is then always a broken one."""
+    if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm")):
+        set_aside(path)  # a log that outlived its file would be replayed into the new one
+        recover(path)
+    draft = path.with_name(f".{path.name}.new")
+    for suffix in ("-wal", "-shm", ""):  # what one left behind who died at this
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    engine = _engine(draft, writer=True)
+    try:
+        with engine.connect() as connection, connection.begin():
+            schema.upgrade(connection)
+    finally:
+        engine.dispose()
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _quick_check(path: Path) -> None:
     """Look at every page of a file, through a connection that changes nothing: not even its log moves into it."""
+    if path.stat().st_size == 0:
+        raise sqlite3.DatabaseError("quick_check: the file is empty")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
         connection.execute("PRAGMA cell_size_check = ON")
