@@ -35,7 +35,7 @@ def drain(app: App) -> int:
         except OSError:
             continue
         event, cwd = note.get("event"), note.get("project_path") or note.get("cwd")
-        if event not in EVENTS or not isinstance(cwd, str):
+        if event not in EVENTS or not isinstance(cwd, str) or not cwd.startswith("/"):
             file.rename(file.with_suffix(".bad"))
             log.warning("%s is no note of a hook; it was set aside", file.name)
             continue
