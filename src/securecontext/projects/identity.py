@@ -20,6 +20,8 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 
 from securecontext.types.errors import InvalidInput
@@ -30,6 +32,8 @@ NAME_CHARACTERS = 120
 """A folder's name for people is one line of at most so many characters."""
 READ_BYTES = 64 * 1024
 """So much is read of a file of a repository; what is looked for stands in its first lines."""
+MOST_BESIDE = 10_000
+"""Folders beside one that are looked at for a repository that was renamed."""
 _BARE = re.compile(r"^\s*bare\s*=\s*true\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -175,3 +179,19 @@ def tree_at(path: str, machine: str) -> str | None:
     """Return the tree alias of the repository whose top level is this path; None where there is none."""
     top = Path(path)
     return _tree_alias(machine, top, top / ".git")
+
+
+def lies_beside(top: Path, trees: Collection[str]) -> bool:
+    """Say whether one of these trees has a folder beside this one now: it was renamed, it is not gone."""
+    tops = {tree.split(":")[4]: tree for tree in trees}
+    if not tops:
+        return False
+    try:
+        with os.scandir(top.parent) as entries:
+            for entry in islice(entries, MOST_BESIDE):
+                tree = tops.get(str(entry.inode()))
+                if tree is not None and tree_at(entry.path, tree.split(":")[1]) in trees:
+                    return True
+    except OSError:
+        pass
+    return False
