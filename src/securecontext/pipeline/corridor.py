@@ -136,9 +136,13 @@ class Corridor:
         if operation.prepare is not None:
             asker = Asker(call.principal, call.project, call.moment)
             prepared = operation.prepare(self._world, asker, intake.given)
-        store = self._store(operation, call)
-        work = self._write if operation.writes else self._read
-        return work(operation, call, intake, store, prepared)
+        try:
+            store = self._store(operation, call)
+            work = self._write if operation.writes else self._read
+            return work(operation, call, intake, store, prepared)
+        finally:
+            if operation.settle is not None:
+                operation.settle(self._world, prepared)
 
     def _read(
         self, operation: Operation[Any, Any], call: Call, intake: Intake, store: Store, prepared: Any

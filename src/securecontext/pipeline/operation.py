@@ -137,6 +137,7 @@ class Operation(Generic[GivenT, OutputT]):
     on_machine: bool = False
     prepare: Callable[[World, Asker, GivenT], Any] | None = None
     after: Callable[[World, OutputT], None] | None = None
+    settle: Callable[[World, Any], None] | None = None
     kind: EntryKind = "call"
     always_load: bool = False
     recorded: bool = True
@@ -169,6 +170,7 @@ def operation(
     on_machine: bool = False,
     prepare: Callable[[World, Asker, Any], Any] | None = None,
     after: Callable[[World, Any], None] | None = None,
+    settle: Callable[[World, Any], None] | None = None,
     kind: EntryKind = "call",
     always_load: bool = False,
     recorded: bool = True,
@@ -187,6 +189,7 @@ def operation(
         on_machine: whether it works on the machine's store instead of the project's.
         prepare: what is done before, outside any transaction (files, other stores).
         after: what is done once the effect is durable.
+        settle: what is done at the very end with what `prepare` returned, whether the call was done or refused.
         kind: the kind of its ledger entry.
         always_load: whether a client should load the tool's schema from the start.
         recorded: whether a call has a ledger entry of its own (polls have none).
@@ -214,6 +217,7 @@ def operation(
             on_machine=on_machine,
             prepare=prepare,
             after=after,
+            settle=settle,
             kind=kind,
             always_load=always_load,
             recorded=recorded,
