@@ -144,12 +144,24 @@ def connect(at: bytes) -> "_socket.socket":
     return sock
 
 
+def project() -> bytes:
+    """Return the folder whose project the session belongs to, absolute; empty where the current one was removed."""
+    named = env(b"ZC_PROJECT_PATH", b"CLAUDE_PROJECT_DIR")
+    if named.startswith(b"/"):
+        return named
+    try:
+        here = posix.getcwdb()
+    except OSError:
+        return b""
+    return here + b"/" + named if named else here
+
+
 def identity() -> list[tuple[bytes, bytes]]:
     """Return who reports, by header name: versions, project, agent; without what is not set."""
     values = (
         (b"version", VERSION.encode()),
         (b"plugin", VERSION.encode()),
-        (b"project-path", env(b"ZC_PROJECT_PATH", b"CLAUDE_PROJECT_DIR") or posix.getcwdb()),
+        (b"project-path", project()),
         (b"agent", env(b"ZC_AGENT_ID")),
         (b"role", env(b"ZC_AGENT_ROLE")),
         (b"model", env(b"ZC_AGENT_MODEL")),

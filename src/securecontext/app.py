@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,19 +29,29 @@ from securecontext.knowledge import archive
 from securecontext.pipeline import replay
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts
-from securecontext.projects import census, predecessor, register
-from securecontext.projects.identity import locate, machine_id
+from securecontext.projects import census, emptying, predecessor, register
+from securecontext.projects.identity import locate, machine_id, marks
 from securecontext.settings import Settings
 from securecontext.storage import sqlite
 from securecontext.storage.port import Recorder, Store, TextIndex, Transaction
 from securecontext.storage.tables import ledger_entries, ledger_heads, meta
-from securecontext.types.errors import Expired, InvalidInput, Tampered, ZcError
+from securecontext.types.errors import Expired, InvalidInput, Tampered, Unavailable, ZcError
 from securecontext.types.ids import new_id, now, timestamp
 from securecontext.types.ledger import EntryDraft
 from securecontext.types.places import Place
 
+log = logging.getLogger("securecontext.app")
 USED_AGAIN = timedelta(hours=1)
 """How stale a project's `last used` may become before it is written again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A folder that was looked up: its project, when that was, and what tells it from one made there later."""
+
+    project: Project
+    moment: datetime
+    marks: tuple[int, ...] | None
 
 
 class App:
@@ -63,9 +75,11 @@ class App:
         self._lock = threading.RLock()
         self._stores: dict[str, Store] = {}
         self._ended: set[str] = set()
-        self._known: dict[tuple[str, str], tuple[Project, datetime]] = {}
-        self._places: dict[str, Place] = {}
-        """Folders that projects' files are still to be told."""
+        self._ending: dict[str, Store] = {}
+        """Stores of projects that end just now: they are read, and take no more writes."""
+        self._emptied: set[str] = set()
+        self._settling = threading.Lock()
+        self._known: dict[tuple[str, str], _Known] = {}
         self._machine: Store | None = None
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self.corridor = Corridor(self, Policy(), Gate(Limits()))
@@ -80,34 +94,63 @@ class App:
         """
         with self._lock:
             if self._machine is None:
-                path = self.settings.home / "machine.db"
-                lost = not path.exists()
-                self._machine = sqlite.SqliteStore(path, self.clock, self._recorder("machine", ""))
-                if lost:
-                    self._register_anew(self._machine)
+                self._machine = self._open_machine()
             return self._machine
+
+    def _open_machine(self) -> Store:
+        path = self.settings.home / "machine.db"
+        with suppress(OSError, ZcError):  # what is wrong with it is told below
+            sqlite.refuse_if_set_aside(path)
+            if path.stat().st_size == 0:  # it holds nothing that a person could decide about
+                log.warning("%s was empty; it is kept as %s", path, sqlite.set_aside(path).name)
+                sqlite.recover(path)
+        machine = sqlite.SqliteStore(path, self.clock, self._recorder("machine", ""))
+        try:
+            with machine.read() as connection:
+                lost = register.is_empty(connection)
+            if lost:
+                self._register_anew(machine)
+        except BaseException:
+            machine.close()
+            raise
+        return machine
 
     def store(self, project: str) -> Store:
         """Return the store of a project, opening it if need be.
 
         Raises:
             Expired: the project was merged or deleted while its caller held on to it.
+            Unavailable: its file cannot be used, or is gone although the project was used before.
         """
         with self._lock:
             if project in self._ended:
-                raise Expired(
-                    "project_gone",
-                    "This project was merged or deleted while this session was open.",
-                    "Start a new session: its folder gets the project that it belongs to now.",
-                )
+                raise _gone()
             store = self._stores.get(project)
             if store is None:
-                store = sqlite.SqliteStore(
-                    self.project_path(project), self.clock, self._recorder("project", project)
-                )
-                self._stores[project] = store
+                store = self._stores[project] = self._open(project)
                 self._note(store, project)
             return store
+
+    def _open(self, project: str) -> Store:
+        path = self.project_path(project)
+        with self.machine.read() as connection:
+            known = register.has_file(connection, project)
+        if known and not path.exists():
+            sqlite.refuse_if_set_aside(path)
+            raise Unavailable(
+                "database_missing",
+                f"{path} is gone, although the project was used before.",
+                "Put it back, or start with a fresh one: `zc recover --yes`.",
+            )
+        store = sqlite.SqliteStore(path, self.clock, self._recorder("project", project))
+        if not known:
+            moment = timestamp(self.clock())
+            try:
+                self.machine.write(partial(_keep_file, project=project, moment=moment))
+            except BaseException:
+                store.close()
+                raise
+        return store
 
     def project_path(self, project: str) -> Path:
         """Return the file of a project's store."""
@@ -124,17 +167,18 @@ class App:
     def find_project(self, path: str, scope: str) -> Project:
         """Return the project of a folder; a folder that is new gets one."""
         moment = self.clock()
+        seen = marks(path)
         known = self._known.get((path, scope))
-        if known is not None and moment - known[1] < USED_AGAIN:
-            return known[0]
+        # Where a folder is gone, what is known of it stays true; another one in its place may be another project.
+        if known is not None and moment - known.moment < USED_AGAIN and seen in (None, known.marks):
+            return known.project
         place = self.locate(path, scope)
         with self._lock:
             project = self.machine.write(
                 partial(_enter_project, path=path, place=place, fresh=new_id("prj"), moment=moment)
             )
             found = Project(project, place.name, path)
-            self._known[(path, scope)] = (found, moment)
-            self._places[project] = place
+            self._known[(path, scope)] = _Known(found, moment, seen)
             store = self._stores.get(project)
         if (
             store is not None
@@ -142,20 +186,27 @@ class App:
             self._note(store, project)
         return found
 
+    def folders_changed(self, project: str) -> None:
+        """Look every folder up again, and let the project's file say which ones lead to it now."""
+        with self._lock:
+            self._known.clear()
+        with suppress(ZcError):
+            self._note(self.store(project), project)
+
     def _note(self, store: Store, project: str) -> None:
-        """Let the project's file say which folder it belongs to."""
-        place = self._places.pop(project, None)
-        if place is None:
-            return
+        """Let the project's file say what leads to it."""
         with suppress(ZcError):  # the register has it; the file is told at the next opportunity
+            with self.machine.read() as connection:
+                aliases = register.leading_to(connection, project)
+                name = register.get(connection, project).name
             with store.read() as connection:
-                known = not census.differs(connection, place)
-            if not known:
+                said = census.read(connection)
+            if aliases and (said is None or (said.name, said.aliases) != (name, aliases)):
                 moment = timestamp(self.clock())
-                store.write(lambda transaction: census.note(transaction.connection, place, moment))
+                store.write(lambda transaction: census.note(transaction.connection, name, aliases, moment))
 
     def _register_anew(self, machine: Store) -> None:
-        """Fill a new register from what the projects' files say: the old one was lost, or set aside as broken."""
+        """Fill an empty register from what the projects' files say: the old one was lost, or set aside as broken."""
         found = []
         for file in sorted((self.settings.home / "projects").glob("*.db")):
             with suppress(ZcError), sqlite.open_copy(file) as connection:
@@ -176,10 +227,76 @@ class App:
         with self._lock:
             if ended:
                 self._ended.add(project)
-            store = self._stores.pop(project, None)
+            stores = [s for s in (self._stores.pop(project, None), self._ending.pop(project, None)) if s]
             self._known.clear()
-        if store is not None:
+        for store in stores:
+            if ended:
+                store.end(_gone)
             store.close()
+
+    def end_project(self, project: str) -> Store:
+        """Refuse every later write to a project, and return its store, which can still be read.
+
+        What was acknowledged is in it. Until `settle_project` nobody can use the project.
+
+        Raises:
+            Expired: it ends already, or has ended.
+        """
+        with self._lock:
+            store = self.store(project)
+            self._ended.add(project)
+            self._ending[project] = self._stores.pop(project)
+        store.end(_gone)  # not under the lock: what is queued may wait for it
+        return store
+
+    def settle_project(self, project: str) -> None:
+        """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted.
+
+        Can be repeated: whatever a crash left undone is done at the next time.
+
+        Raises:
+            Unavailable: its file cannot be changed or removed now.
+        """
+        with self._settling:
+            with self.machine.read() as connection:
+                entry = register.get(connection, project)
+            self.forget_project(project, ended=entry.state != "active")
+            match entry.state:
+                case "merged":
+                    self._empty(entry)
+                case "deleted":
+                    self._remove_files(project)
+                case _:
+                    with self._lock:
+                        self._ended.discard(project)
+
+    def _empty(self, entry: register.Entry) -> None:
+        """Delete what a merged project held, but not its ledger."""
+        path = self.project_path(entry.id)
+        if path.exists():
+            store = sqlite.SqliteStore(path, self.clock, self._recorder("project", entry.id))
+            try:
+                with store.read() as connection:
+                    done = census.merged_into(connection) is not None
+                if not done:
+                    target = entry.merged_into or ""
+                    store.write(partial(emptying.empty, text=store.text, project=entry.id, target=target))
+            finally:
+                store.close()
+        self._emptied.add(entry.id)
+
+    def _remove_files(self, project: str) -> None:
+        path = self.project_path(project)
+        # The file itself last: while it is there, the deletion can be asked for again.
+        for file in sorted(path.parent.glob(f"*{path.name}*"), key=lambda each: each == path):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise Unavailable(
+                    "file_not_removed",
+                    f"The project is deleted, but {file} could not be removed ({error.strerror}).",
+                    "Let its folder be written to, then delete the project again.",
+                ) from error
 
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
@@ -199,20 +316,23 @@ class App:
         """Open a database file that is not ours to change, read-only."""
         return sqlite.open_copy(path)
 
-    def set_aside(self) -> Sequence[tuple[Path, Path]]:
-        """Return the files that were set aside as broken: (name they had, where they are kept)."""
+    def set_aside(self) -> Sequence[tuple[Path, Path | None]]:
+        """Return the files that were set aside as broken (name they had, where they are kept), or are missing."""
         home = self.settings.home
-        found = sorted([*home.glob("*" + sqlite.MARKER), *(home / "projects").glob("*" + sqlite.MARKER)])
-        return [
-            (
-                marker.with_name(marker.name.removesuffix(sqlite.MARKER)),
-                Path(json.loads(marker.read_text("utf-8"))["kept"]),
-            )
-            for marker in found
-        ]
+        found: dict[Path, Path | None] = {}
+        for marker in sorted(
+            [*home.glob("*" + sqlite.MARKER), *(home / "projects").glob("*" + sqlite.MARKER)]
+        ):
+            kept = json.loads(marker.read_text("utf-8"))["kept"]
+            found[marker.with_name(marker.name.removesuffix(sqlite.MARKER))] = Path(kept)
+        with suppress(ZcError), self.machine.read() as connection:
+            for project in register.with_files(connection):
+                if not self.project_path(project).exists():
+                    found.setdefault(self.project_path(project), None)
+        return list(found.items())
 
-    def recover(self, path: Path) -> Path | None:
-        """Let a fresh file be made in place of one that was set aside."""
+    def recover(self, path: Path) -> None:
+        """Let a fresh file be made in place of one that was set aside, or is missing."""
         with self._lock:
             broken, self._machine = (
                 (self._machine, None) if path.parent == self.settings.home else (None, self._machine)
@@ -220,7 +340,9 @@ class App:
         if broken is not None:
             broken.close()
         self.forget_project(path.stem)
-        return sqlite.recover(path)
+        sqlite.recover(path)
+        if path == self.project_path(path.stem):
+            self.machine.write(lambda transaction: register.give_up_file(transaction.connection, path.stem))
 
     def door_token(self) -> DoorToken:
         """Return the token of the HTTP door, making it at the first use."""
@@ -234,18 +356,37 @@ class App:
     # Life
 
     def tidy(self) -> None:
-        """Drop what has expired: documents past their time, kept answers. Called now and then, never by a call."""
+        """Drop what has expired: documents past their time, kept answers; finish what a crash left of ended projects.
+
+        Called at the start and now and then, never by a call.
+        """
         moment = self.clock()
         with self._lock:
             stores = dict(self._stores)
         for project, store in stores.items():
-            store.write(partial(_drop_expired, project=project, text=store.text, moment=moment))
+            with suppress(Expired):  # it has just ended
+                store.write(partial(_drop_expired, project=project, text=store.text, moment=moment))
+        self._settle_ended()
+
+    def _settle_ended(self) -> None:
+        there = {
+            file.name.lstrip(".").partition(".")[0] for file in (self.settings.home / "projects").iterdir()
+        }
+        with self.machine.read() as connection:
+            ended = register.every(connection, ("merged", "deleted"))
+        for entry in ended:
+            if entry.id in there and (entry.state == "deleted" or entry.id not in self._emptied):
+                try:
+                    self.settle_project(entry.id)
+                except ZcError as error:
+                    log.warning("project %s, which is %s: %s", entry.id, entry.state, error)
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
         with self._lock:
-            stores = list(self._stores.values())
+            stores = [*self._stores.values(), *self._ending.values()]
             self._stores.clear()
+            self._ending.clear()
             if self._machine is not None:
                 stores.append(self._machine)
                 self._machine = None
@@ -273,6 +414,18 @@ class App:
             return ledger
 
         return open_recorder
+
+
+def _gone() -> ZcError:
+    return Expired(
+        "project_gone",
+        "This project was merged or deleted while this session was open.",
+        "Call again: the folder leads to the project that it belongs to now.",
+    )
+
+
+def _keep_file(transaction: Transaction, *, project: str, moment: str) -> None:
+    register.keep_file(transaction.connection, project, moment)
 
 
 def _enter_project(transaction: Transaction, *, path: str, place: Place, fresh: str, moment: datetime) -> str:

@@ -316,13 +316,24 @@ def preamble(door: str, headers: dict[str, str]) -> bytes:
     return ("\n".join(lines) + "\n\n").encode("utf-8", "surrogateescape")
 
 
+def _project_folder(env: dict[str, str]) -> str:
+    """Return the folder whose project a client means, absolute: the service has a folder of its own.
+
+    Empty where the current folder was removed and nothing else is named.
+    """
+    named = env.get("ZC_PROJECT_PATH") or env.get("CLAUDE_PROJECT_DIR") or ""
+    try:
+        return named if os.path.isabs(named) else os.path.join(os.getcwd(), named).rstrip("/") or "/"
+    except OSError:
+        return ""
+
+
 def caller_headers(environ: dict[str, str] | None = None, version: str = "") -> dict[str, str]:
     """Return the headers by which a client describes itself. All of it is a claim: rights come from the peer's uid."""
     env = dict(os.environ) if environ is None else environ
-    project = env.get("ZC_PROJECT_PATH") or env.get("CLAUDE_PROJECT_DIR") or os.getcwd()
     return {
         "version": version,
-        "project-path": project,
+        "project-path": _project_folder(env),
         "agent": env.get("ZC_AGENT_ID", ""),
         "role": env.get("ZC_AGENT_ROLE", ""),
         "model": env.get("ZC_AGENT_MODEL", ""),

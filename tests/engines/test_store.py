@@ -379,3 +379,14 @@ def test_a_wrong_password_is_a_plain_refusal(postgres_url: str) -> None:
     with pytest.raises(Unavailable) as caught:
         PostgresStore(open_postgres(wrong.render_as_string(hide_password=False)), "p", lambda: MOMENT)
     assert caught.value.code == "database_unreachable"
+
+
+def test_an_ended_store_finishes_what_is_queued_refuses_the_rest_and_can_be_read(store: Store) -> None:
+    put(store, "one")
+    store.end(lambda: Conflict("over", "It is over.", "Go elsewhere."))
+    for _ in range(2):
+        with pytest.raises(Conflict) as caught:
+            put(store, "two")
+        assert caught.value.code == "over"
+        store.close()
+    assert _details(store) == ["one"]

@@ -56,6 +56,8 @@ class Shim:
         self.home = home
         self.command = command
         self.session = "mcp-" + os.urandom(6).hex()
+        # Once: the folder that the session began in may be removed while it goes on.
+        self.headers = {**rendezvous.caller_headers(version=__version__), "session": self.session}
         self.socket: socket.socket | None = None
         self.from_client = bytearray()
         self.to_client = bytearray()
@@ -214,8 +216,7 @@ class Shim:
         self.socket.setblocking(False)
         self.from_service.clear()
         self.greeted = False
-        headers = {**rendezvous.caller_headers(version=__version__), "session": self.session}
-        out = [rendezvous.preamble("mcp/1", headers)]
+        out = [rendezvous.preamble("mcp/1", self.headers)]
         self.swallowed = None
         if self.initialize is not None and json.dumps(self.initialize.get("id")) not in self.pending:
             self.swallowed = f"again-{os.urandom(6).hex()}"

@@ -325,6 +325,14 @@ def by_ids(connection: Connection, project: str, ids: Sequence[int]) -> dict[int
     return {f.id: f for f in map(_fact, found)}
 
 
+def any_of(connection: Connection, project: str) -> bool:
+    """Say whether a project has any fact, earlier values included."""
+    return (
+        connection.execute(select(facts.c.fact).where(facts.c.project == project).limit(1)).first()
+        is not None
+    )
+
+
 def every(connection: Connection, *, project: str, agent: str | None, states: Sequence[str]) -> list[Fact]:
     """Return facts for a person's list or export: by notebook, then key, then age."""
     query = select(*_COLUMNS).where(facts.c.project == project, or_(*(facts.c.state == s for s in states)))

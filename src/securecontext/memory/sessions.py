@@ -259,7 +259,9 @@ def trim(connection: Connection, project: str, kept: int = KEPT_EVENTS) -> int:
 
 
 def copy_rows(connection: Connection, project: str, rows: Sequence[Event]) -> None:
-    """Insert events of another project, oldest first."""
+    """Insert events of another project, oldest first; those that were brought before stand there already."""
+    there = {(e.session, e.kind, e.detail, e.created_at) for e in every(connection, project)}
+    rows = [r for r in rows if (r.session, r.kind, r.detail, r.created_at) not in there]
     if rows:
         connection.execute(
             _INSERT,

@@ -104,8 +104,7 @@ class _Known:
 def _import(world: World, asker: Asker, given: ImportInput) -> ImportOutput:
     """Do the work, file by file: one that is refused is named, and the others go on."""
     folder = Path(given.from_folder) if given.from_folder else world.facts.home / "sessions"
-    if not folder.is_absolute():
-        raise InvalidInput("relative_path", "The folder's path is not absolute.", "Name it from / on.")
+    fields.refuse_relative(str(folder))
     found = _files(folder, given.from_folder is not None)
     if given.all:
         chosen = found

@@ -18,7 +18,7 @@ class VerifyInput(Input):
     """Arguments of audit.verify."""
 
     database: Annotated[
-        str | None, Field(max_length=4096, description="verify this copy instead"), fields.Plain()
+        fields.OptionalPath, Field(description="verify this copy instead"), fields.Plain()
     ] = None
     machine: fields.Flag = Field(False, description="verify the machine's own ledger")
 
@@ -48,6 +48,7 @@ def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | No
     """Verify a copy; a ledger of our own is verified on its reader."""
     if given.database is None:
         return None
+    fields.refuse_relative(given.database)
     with world.open_copy(Path(given.database)) as connection:
         return _output(world, connection)
 

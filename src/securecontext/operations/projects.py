@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,11 +19,13 @@ from securecontext.pipeline.operation import Asker, Context, Effects, Input, Out
 from securecontext.pipeline.world import World
 from securecontext.projects import register
 from securecontext.storage.port import Store, Transaction
-from securecontext.types.errors import Conflict, InvalidInput
+from securecontext.types.errors import Conflict, InvalidInput, ZcError
 from securecontext.types.ids import timestamp
+from securecontext.types.ledger import EntryDraft
 from securecontext.types.places import Place
 from securecontext.validators.input import one_line
 
+log = logging.getLogger("securecontext.projects")
 LINE = 5_000
 """Characters of a line of the list: a path has up to 4,096."""
 
@@ -100,10 +103,54 @@ class MoveOutput(Output):
     id: str
     name: str
     folder: str
+    given_up: list[str] = []
 
 
-def _locate(world: World, asker: Asker, given: MoveInput) -> Place:
-    return world.locate(given.folder)
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Where a project goes, and the empty projects that are in its way."""
+
+    place: Place
+    empty: tuple[str, ...]
+
+
+def _find_place(world: World, asker: Asker, given: MoveInput) -> _Move:
+    """Look at the place. To call from a folder makes a project of it: one that holds nothing yet is no obstacle."""
+    fields.refuse_relative(given.folder)
+    place = world.locate(given.folder)
+    with world.machine.read() as connection:
+        moved = register.get(connection, given.project)
+        others = register.others_at(connection, place, moved.id)
+    return _Move(place, tuple(other for other in others if _end_empty(world, other)))
+
+
+def _end_empty(world: World, project: str) -> bool:
+    """End a project that holds neither facts nor documents, and say whether it is one."""
+    empty = False
+    try:
+        store = world.end_project(project)
+    except ZcError:  # nobody knows what it holds: the move is refused
+        return False
+    try:
+        with store.read() as connection:
+            empty = not archive.counts(connection, project) and not facts.any_of(connection, project)
+    finally:
+        if not empty:
+            _settle(world, project)
+    return empty
+
+
+def _settle_move(world: World, move: _Move) -> None:
+    for other in move.empty:
+        _settle(world, other)
+
+
+def _settle(world: World, project: str) -> None:
+    """Settle a project after its call; what cannot be done now is done when the service tidies up."""
+    try:
+        world.settle_project(project)
+    except ZcError as error:
+        log.warning("project %s is not settled yet: %s", project, error)
 
 
 @operation(
@@ -111,19 +158,29 @@ def _locate(world: World, asker: Asker, given: MoveInput) -> Place:
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.WRITES,
     audience=Standing.PERSON,
-    render=lambda out: f"{out.name} ({out.id}) lives at {out.folder} now.",
+    render=lambda out: (
+        f"{out.name} ({out.id}) lives at {out.folder} now."
+        + (" The project that was there held nothing and is gone." if out.given_up else "")
+    ),
     needs_project=False,
     on_machine=True,
-    prepare=_locate,
-    after=lambda world, out: world.forget_project(out.id),
+    prepare=_find_place,
+    after=lambda world, out: world.folders_changed(out.id),
+    settle=_settle_move,
     command=("project", "move"),
 )
 def move_project(context: Context, given: MoveInput) -> MoveOutput:
     """Tell where a project's folder has moved to; its memory stays."""
     entry = register.get(context.connection, given.project)
-    place: Place = context.prepared
-    register.move(context.connection, entry.id, place, timestamp(context.moment))
-    return MoveOutput(id=entry.id, name=place.name, folder=str(place.top))
+    move: _Move = context.prepared
+    for other in move.empty:
+        register.remove(context.connection, other)
+        body = {"operation": "project.delete", "outcome": "ok", "arguments": {"project": other}}
+        context.writing.record(EntryDraft("system", "projects", "", "call", body))
+    register.move(context.connection, entry.id, move.place, timestamp(context.moment))
+    return MoveOutput(
+        id=entry.id, name=move.place.name, folder=str(move.place.top), given_up=list(move.empty)
+    )
 
 
 class MergeInput(Input):
@@ -156,18 +213,43 @@ class _Merged:
 
 
 def _merge(world: World, asker: Asker, given: MergeInput) -> _Merged:
-    """Copy everything into the target's store; the registers are changed afterwards, so a crash repeats the copy."""
+    """End the source, then copy all that it holds into the target's store; the register is changed afterwards.
+
+    Whatever was acknowledged before the end is copied, and nothing is acknowledged after it. After a crash the source
+    is as it was, and merging again copies what is not there yet.
+    """
     with world.machine.read() as connection:
-        source, target = (register.get(connection, r) for r in (given.source, given.target))
-    if source.id == target.id:
+        source, target = _both(connection, given.source, given.target)
+    ended = world.end_project(source.id)
+    try:
+        with ended.read() as connection:
+            held = facts.every(connection, project=source.id, agent=None, states=("active", "archived"))
+            documents = archive.every(connection, source.id)
+            events = sessions.every(connection, source.id)
+        return _copy(world.store(target.id), source, target, held, documents, events)
+    except BaseException:
+        _settle(world, source.id)
+        raise
+
+
+def _both(connection: Connection, *references: str) -> list[register.Entry]:
+    """Return two different active projects.
+
+    Raises:
+        InvalidInput: they are one.
+        Conflict: one of them has ended.
+    """
+    found = [register.get(connection, reference) for reference in references]
+    if found[0].id == found[1].id:
         raise InvalidInput("same_project", "A project cannot be merged into itself.", "Name two projects.")
-    if "active" not in (source.state, target.state) or source.state != target.state:
+    if any(entry.state != "active" for entry in found):
         raise Conflict("project_not_active", "Both projects must be active.", "See `zc project list --all`.")
-    with world.store(source.id).read() as connection:
-        held = facts.every(connection, project=source.id, agent=None, states=("active", "archived"))
-        documents = archive.every(connection, source.id)
-        events = sessions.every(connection, source.id)
-    return _copy(world.store(target.id), source, target, held, documents, events)
+    return found
+
+
+def _settle_merge(world: World, done: _Merged) -> None:
+    world.folders_changed(done.target.id)
+    _settle(world, done.source.id)
 
 
 def _copy(
@@ -266,7 +348,7 @@ def _free_source(connection: Connection, project: str, document: archive.Documen
 @operation(
     "project.merge",
     permission=Permission.PROJECT_MANAGE,
-    effects=Effects.WRITES,
+    effects=Effects.DESTROYS,
     audience=Standing.PERSON,
     render=lambda out: (
         f"Merged {out.source} into {out.target}: {out.facts} facts ({out.renamed} under a new key), "
@@ -275,12 +357,13 @@ def _free_source(connection: Connection, project: str, document: archive.Documen
     needs_project=False,
     on_machine=True,
     prepare=_merge,
-    after=lambda world, out: world.forget_project(out.source_id, ended=True),
+    settle=_settle_merge,
     command=("project", "merge"),
 )
 def merge_projects(context: Context, given: MergeInput) -> MergeOutput:
-    """Bring all that one project holds into another; its folders lead there from now on."""
+    """Bring what one project holds into another and end it: its folders lead there, earlier values of its facts go."""
     done: _Merged = context.prepared
+    _both(context.connection, done.source.id, done.target.id)  # much may have happened during the copy
     register.merge(context.connection, done.source.id, done.target.id)
     return MergeOutput(
         source_id=done.source.id,
@@ -310,14 +393,6 @@ class DeleteOutput(Output):
     file: str
 
 
-def _unlink(world: World, out: DeleteOutput) -> None:
-    """Remove the files once the machine's ledger has the deletion for good."""
-    world.forget_project(out.id, ended=True)
-    file = world.project_path(out.id)
-    for suffix in ("-wal", "-shm", ""):
-        file.with_name(file.name + suffix).unlink(missing_ok=True)
-
-
 @operation(
     "project.delete",
     permission=Permission.PROJECT_MANAGE,
@@ -328,7 +403,9 @@ def _unlink(world: World, out: DeleteOutput) -> None:
     ),
     needs_project=False,
     on_machine=True,
-    after=_unlink,
+    after=lambda world, out: world.settle_project(
+        out.id
+    ),  # once the machine's ledger has the deletion for good
     command=("project", "delete"),
 )
 def delete_project(context: Context, given: DeleteInput) -> DeleteOutput:
@@ -341,9 +418,10 @@ def delete_project(context: Context, given: DeleteInput) -> DeleteOutput:
             "Say so with --yes (confirm: true).",
             project=entry.id,
         )
-    if entry.state == "deleted":
+    file = context.world.project_path(entry.id)
+    if entry.state == "deleted" and not file.exists():
         raise Conflict(
             "project_not_active", "That project is deleted already.", "See `zc project list --all`."
         )
     register.remove(context.connection, entry.id)
-    return DeleteOutput(id=entry.id, name=entry.name, file=context.world.project_path(entry.id).name)
+    return DeleteOutput(id=entry.id, name=entry.name, file=file.name)

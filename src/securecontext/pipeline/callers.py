@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from securecontext.boundaries.policy import Principal, Standing
 from securecontext.pipeline.corridor import Answer, Call, Corridor
+from securecontext.pipeline.fields import refuse_relative
 from securecontext.pipeline.world import Project, World
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import new_id, now
@@ -86,6 +87,7 @@ def introduce(
         return Caller(principal, None)
 
     def find() -> Project:
+        refuse_relative(path)
         return world.find_project(path, headers.get("scope", ""))
 
     try:

@@ -140,9 +140,13 @@ class Corridor:
                 return before
             asker = Asker(call.principal, call.project, call.moment)
             prepared = operation.prepare(self._world, asker, intake.given)
-        store = self._store(operation, call)
-        work = self._write if operation.writes else self._read
-        return work(operation, call, intake, store, prepared)
+        try:
+            store = self._store(operation, call)
+            work = self._write if operation.writes else self._read
+            return work(operation, call, intake, store, prepared)
+        finally:
+            if operation.settle is not None:
+                operation.settle(self._world, prepared)
 
     def _replayed(self, operation: Operation[Any, Any], call: Call) -> Answer | None:
         """Return the kept answer of this very call: what it prepares may have been done by it already."""

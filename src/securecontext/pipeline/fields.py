@@ -43,6 +43,16 @@ class FilePath:
     """A path. The service runs in a folder of its own, so the command line makes it absolute."""
 
 
+def refuse_relative(path: str) -> None:
+    """Refuse a path that would be looked for in the service's own folder.
+
+    Raises:
+        InvalidInput: it is not absolute.
+    """
+    if not path.startswith("/"):
+        raise InvalidInput("relative_path", "The path is not absolute.", "Name it from / on.")
+
+
 def cleaned(text: str, name: str, words: Words) -> Redacted:
     """Return a text as it may be stored, with what was redacted in it.
 

@@ -138,6 +138,7 @@ class Operation(Generic[GivenT, OutputT]):
     machine_flag: str = ""
     prepare: Callable[[World, Asker, GivenT], Any] | None = None
     after: Callable[[World, OutputT], None] | None = None
+    settle: Callable[[World, Any], None] | None = None
     kind: EntryKind = "call"
     always_load: bool = False
     recorded: bool = True
@@ -176,6 +177,7 @@ def operation(
     machine_flag: str = "",
     prepare: Callable[[World, Asker, Any], Any] | None = None,
     after: Callable[[World, Any], None] | None = None,
+    settle: Callable[[World, Any], None] | None = None,
     kind: EntryKind = "call",
     always_load: bool = False,
     recorded: bool = True,
@@ -196,6 +198,7 @@ def operation(
             needs no project.
         prepare: what is done before, outside any transaction (files, other stores).
         after: what is done once the effect is durable.
+        settle: what is done at the very end with what `prepare` returned, whether the call was done or refused.
         kind: the kind of its ledger entry.
         always_load: whether a client should load the tool's schema from the start.
         recorded: whether a call has a ledger entry of its own (polls have none).
@@ -224,6 +227,7 @@ def operation(
             machine_flag=machine_flag,
             prepare=prepare,
             after=after,
+            settle=settle,
             kind=kind,
             always_load=always_load,
             recorded=recorded,

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -70,8 +70,17 @@ class World(Protocol):
     def recent_projects(self, limit: int) -> Sequence[Project]:
         """Return the projects used last, newest first."""
 
-    def forget_project(self, project: str, *, ended: bool = False) -> None:
-        """Close a project's store and forget what is cached about it; an ended one is not opened again."""
+    def folders_changed(self, project: str) -> None:
+        """Look every folder up again, and let the project's file say which ones lead to it now."""
+
+    def end_project(self, project: str) -> Store:
+        """Refuse every later write to a project, and return its store, which can still be read.
+
+        What was acknowledged is in it. Until `settle_project` nobody can use the project.
+        """
+
+    def settle_project(self, project: str) -> None:
+        """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
 
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
@@ -85,8 +94,8 @@ class World(Protocol):
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""
 
-    def set_aside(self) -> Sequence[tuple[Path, Path]]:
-        """Return the files that were set aside as broken: (name they had, where they are kept)."""
+    def set_aside(self) -> Sequence[tuple[Path, Path | None]]:
+        """Return the files that were set aside as broken (name they had, where they are kept), or are missing."""
 
-    def recover(self, path: Path) -> Any:
-        """Let a fresh file be made in place of one that was set aside."""
+    def recover(self, path: Path) -> None:
+        """Let a fresh file be made in place of one that was set aside, or is missing."""

@@ -1,63 +1,70 @@
-"""Each project's own file says which folder it belongs to, so that a lost register can be made again from the files."""
+"""Each project's own file says which folders lead to it, so that a lost register can be made again from the files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 
 from securecontext.projects import register
 from securecontext.storage.tables import meta, projects
-from securecontext.types.places import Place
 
-_NAME = "place"
-_READ = select(meta.c.value).where(meta.c.name == _NAME)
-_PROJECT = select(meta.c.value).where(meta.c.name == "project")
+_PLACES, _MERGED = "places", "merged_into"
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What a project's file says of itself."""
+    """What a project's file says of itself.
+
+    Attributes:
+        project: id.
+        name: for people.
+        aliases: what leads to it.
+        moment: when that was noted.
+        merged_into: the project that it went into; None for one that goes on.
+    """
 
     project: str
-    place: Place
+    name: str
+    aliases: tuple[str, ...]
     moment: str
-
-
-def differs(connection: Connection, place: Place) -> bool:
-    """Say whether the file names another folder, or none."""
-    found = connection.execute(_READ).scalar()
-    return found is None or _place(str(found)) != place
-
-
-def note(connection: Connection, place: Place, moment: str) -> None:
-    """Write the folder into the project's file."""
-    value = json.dumps(
-        {
-            "top": str(place.top),
-            "name": place.name,
-            "path_alias": place.path_alias,
-            "tree_alias": place.tree_alias,
-            "moment": moment,
-        }
-    )
-    if connection.execute(update(meta).where(meta.c.name == _NAME).values(value=value)).rowcount == 0:
-        connection.execute(insert(meta), {"name": _NAME, "value": value})
+    merged_into: str | None
 
 
 def read(connection: Connection) -> Noted | None:
     """Return what a project's file says; None for a file that says nothing."""
-    project, value = connection.execute(_PROJECT).scalar(), connection.execute(_READ).scalar()
-    if not project or value is None:
+    names = ("project", _PLACES, _MERGED)
+    said = {row.name: row.value for row in connection.execute(select(meta).where(meta.c.name.in_(names)))}
+    if not said.get("project") or _PLACES not in said:
         return None
-    return Noted(str(project), _place(str(value)), str(json.loads(str(value))["moment"]))
+    places = json.loads(said[_PLACES])
+    return Noted(
+        said["project"], places["name"], tuple(places["aliases"]), places["moment"], said.get(_MERGED)
+    )
+
+
+def note(connection: Connection, name: str, aliases: Sequence[str], moment: str) -> None:
+    """Write into the project's file what leads to it."""
+    _put(connection, _PLACES, json.dumps({"name": name, "aliases": list(aliases), "moment": moment}))
+
+
+def note_merged(connection: Connection, target: str) -> None:
+    """Write into the project's file that it went into another one."""
+    _put(connection, _MERGED, target)
+
+
+def merged_into(connection: Connection) -> str | None:
+    """Return the project that this file's project went into, if its file was told."""
+    found = connection.execute(select(meta.c.value).where(meta.c.name == _MERGED)).scalar()
+    return None if found is None else str(found)
 
 
 def rebuild(connection: Connection, found: Sequence[Noted], moment: str) -> int:
-    """Register projects anew from what their files say; where two name one folder, the later note wins.
+    """Register projects anew from what their files say: where two name one folder, the later note wins.
+
+    A project that went into another is registered as such, and nothing leads to it.
 
     Returns:
         How many were registered.
@@ -65,18 +72,18 @@ def rebuild(connection: Connection, found: Sequence[Noted], moment: str) -> int:
     for noted in sorted(found, key=lambda n: n.moment):
         row = {
             "project": noted.project,
-            "name": noted.place.name,
-            "state": "active",
+            "name": noted.name,
+            "state": "active" if noted.merged_into is None else "merged",
+            "merged_into": noted.merged_into,
             "created_at": moment,
             "last_used_at": noted.moment,
         }
         connection.execute(insert(projects), row)
-        for alias in (noted.place.path_alias, noted.place.tree_alias):
-            if alias is not None:
-                register.point(connection, alias, noted.project, moment)
+        for alias in noted.aliases if noted.merged_into is None else ():
+            register.point(connection, alias, noted.project, moment)
     return len(found)
 
 
-def _place(value: str) -> Place:
-    stored = json.loads(value)
-    return Place(Path(stored["top"]), stored["name"], stored["path_alias"], stored["tree_alias"])
+def _put(connection: Connection, name: str, value: str) -> None:
+    if connection.execute(update(meta).where(meta.c.name == name).values(value=value)).rowcount == 0:
+        connection.execute(insert(meta), {"name": name, "value": value})

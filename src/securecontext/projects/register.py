@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
-from securecontext.projects.identity import tree_at
-from securecontext.storage.tables import project_aliases, projects
+from securecontext.projects.identity import lies_beside, marks, tree_at
+from securecontext.storage.tables import meta, project_aliases, projects
 from securecontext.types.errors import Conflict, NotFound
 from securecontext.types.places import Place
 
@@ -23,6 +22,7 @@ class Entry:
     state: str
     created_at: str
     last_used_at: str
+    merged_into: str | None = None
     paths: tuple[str, ...] = ()
 
 
@@ -33,7 +33,10 @@ _COLUMNS = (
     projects.c.state,
     projects.c.created_at,
     projects.c.last_used_at,
+    projects.c.merged_into,
 )
+_FILE = "file:"
+"""Begins the name under which the register keeps that a project's file was made."""
 
 
 def find(connection: Connection, place: Place) -> str | None:
@@ -41,11 +44,17 @@ def find(connection: Connection, place: Place) -> str | None:
 
     The tree decides before the path: two repositories that changed places took their memory with them.
     """
-    for alias in (place.tree_alias, place.path_alias):
-        found = None if alias is None else by_alias(connection, alias)
-        if found is not None:
-            return found
-    return None
+    found = None if place.tree_alias is None else by_alias(connection, place.tree_alias)
+    return found if found is not None else _at_path(connection, place)
+
+
+def _at_path(connection: Connection, place: Place) -> str | None:
+    """Return the project that a place's path leads to, unless its repository was renamed and this is another one."""
+    found = by_alias(connection, place.path_alias)
+    if found is None:
+        return None
+    trees = {alias for alias in leading_to(connection, found) if alias.startswith("tree:")}
+    return None if lies_beside(place.top, trees - {place.tree_alias}) else found
 
 
 def enter(
@@ -76,6 +85,8 @@ def enter(
         known = add(connection, new_id, place.name, moment)
     elif by_alias(connection, place.path_alias) != known:
         _leave_old_paths(connection, known, place)
+        if not paths(connection, [known])[known]:  # its only folder has another name now
+            connection.execute(update(projects).where(projects.c.project == known).values(name=place.name))
     for alias in (place.path_alias, place.tree_alias):
         if alias is not None:
             point(connection, alias, known, moment)
@@ -90,7 +101,7 @@ def _leave_old_paths(connection: Connection, project: str, place: Place) -> None
             continue
         path = alias.split(":", 2)[2]
         tree = tree_at(path, machine)
-        moved = by_alias(connection, tree) != project if tree is not None else not Path(path).exists()
+        moved = by_alias(connection, tree) != project if tree is not None else marks(path) is None
         if moved:
             connection.execute(delete(project_aliases).where(project_aliases.c.alias == alias))
 
@@ -130,6 +141,12 @@ def by_alias(connection: Connection, alias: str) -> str | None:
     return None if found is None else str(found)
 
 
+def leading_to(connection: Connection, project: str) -> tuple[str, ...]:
+    """Return the aliases that lead to a project, in order."""
+    query = select(project_aliases.c.alias).where(project_aliases.c.project == project)
+    return tuple(connection.execute(query.order_by(project_aliases.c.alias)).scalars())
+
+
 def aliases(connection: Connection, prefix: str) -> dict[str, str]:
     """Return the aliases that begin so, with the projects that they lead to."""
     query = select(project_aliases.c.alias, project_aliases.c.project).where(
@@ -160,9 +177,9 @@ def get(connection: Connection, reference: str) -> Entry:
 def every(connection: Connection, states: Sequence[str] = ("active",)) -> list[Entry]:
     """Return registered projects with their paths, last used first."""
     query = select(*_COLUMNS).where(projects.c.state.in_(states)).order_by(projects.c.last_used_at.desc())
-    rows = [tuple(row) for row in connection.execute(query)]
-    where = paths(connection, [r[0] for r in rows])
-    return [Entry(r[0], r[1], r[2], r[3], r[4], where[r[0]]) for r in rows]
+    rows = [Entry(*row) for row in connection.execute(query)]
+    where = paths(connection, [entry.id for entry in rows])
+    return [replace(entry, paths=where[entry.id]) for entry in rows]
 
 
 def paths(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -175,6 +192,34 @@ def paths(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, ..
         if alias.startswith("path:"):
             out[project].append(alias.split(":", 2)[2])
     return {i: tuple(p) for i, p in out.items()}
+
+
+def is_empty(connection: Connection) -> bool:
+    """Say whether no project was ever registered."""
+    return connection.execute(select(projects.c.project).limit(1)).first() is None
+
+
+def has_file(connection: Connection, project: str) -> bool:
+    """Say whether the project's file was made: it is missed if it is not there."""
+    return connection.execute(select(meta.c.name).where(meta.c.name == _FILE + project)).first() is not None
+
+
+def with_files(connection: Connection) -> list[str]:
+    """Return the active projects whose files were made."""
+    query = select(projects.c.project).where(projects.c.state == "active")
+    return [
+        p for p in connection.execute(query.order_by(projects.c.project)).scalars() if has_file(connection, p)
+    ]
+
+
+def keep_file(connection: Connection, project: str, moment: str) -> None:
+    """Keep that the project's file was made."""
+    connection.execute(insert(meta), {"name": _FILE + project, "value": moment})
+
+
+def give_up_file(connection: Connection, project: str) -> None:
+    """Let a file be made for the project as if it had none."""
+    connection.execute(delete(meta).where(meta.c.name == _FILE + project))
 
 
 def merge(connection: Connection, source: str, target: str) -> None:
@@ -193,19 +238,27 @@ def remove(connection: Connection, project: str) -> None:
     connection.execute(update(projects).where(projects.c.project == project).values(state="deleted"))
 
 
+def others_at(connection: Connection, place: Place, project: str) -> list[str]:
+    """Return the projects other than this one that live at a place."""
+    there = [_at_path(connection, place)]
+    if place.tree_alias is not None:
+        there.append(by_alias(connection, place.tree_alias))
+    return list(dict.fromkeys(other for other in there if other not in (None, project)))
+
+
 def move(connection: Connection, project: str, place: Place, moment: str) -> None:
     """Let a project live at a new place; its old paths no longer lead to it.
 
     Raises:
         Conflict: another project lives at that place.
     """
-    there = by_alias(connection, place.path_alias)
-    if there not in (None, project):
+    there = others_at(connection, place, project)
+    if there:
         raise Conflict(
             "place_taken",
             "Another project lives at that place.",
             "Merge the two with `zc project merge`.",
-            project=there,
+            project=there[0],
         )
     connection.execute(
         delete(project_aliases).where(

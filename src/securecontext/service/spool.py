@@ -125,7 +125,9 @@ def _read(file: Path) -> dict[str, Any]:
     """Return a note; its ``project_path`` names a folder that exists."""
     note = handlers.parse(file.read_bytes())
     event, folder = note.get("event"), note.get("project_path") or note.get("cwd")
-    if not (isinstance(event, str) and event in EVENTS and isinstance(folder, str)):
+    if not (
+        isinstance(event, str) and event in EVENTS and isinstance(folder, str) and folder.startswith("/")
+    ):
         raise _NoNote("is no note of a hook")
     if not os.path.isdir(folder):  # noqa: PTH112 - any text may stand there, and this one never raises
         raise _NoNote("is about a folder that is gone")

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft
 
 T = TypeVar("T")
@@ -95,6 +96,9 @@ class Store(Protocol):
         A job may run more than once (a batch that lost its transaction is replayed), so it touches nothing outside
         the database. Exceptions of the job roll back what it did and are raised here.
         """
+
+    def end(self, refusal: Callable[[], ZcError]) -> None:
+        """Finish what is queued, then refuse every later write; reading goes on."""
 
     def close(self) -> None:
         """Finish what is queued, then close every connection."""

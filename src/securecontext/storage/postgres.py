@@ -142,6 +142,10 @@ class PostgresStore:
         """Run the job on the writer; see `port.Store.write`."""
         return self._writer.run(job)
 
+    def end(self, refusal: Callable[[], ZcError]) -> None:
+        """Finish what is queued and refuse what comes later; reading goes on."""
+        self._writer.close(refusal)
+
     def close(self) -> None:
         """Finish what is queued. The engine stays open: it is the caller's."""
         self._writer.close()

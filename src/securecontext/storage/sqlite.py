@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from securecontext.storage import schema
 from securecontext.storage.port import Recorder, Transaction
 from securecontext.storage.search_sqlite import VOCABULARY, SqliteTextIndex
 from securecontext.storage.writer import Writer
-from securecontext.types.errors import Unavailable, ZcError
+from securecontext.types.errors import InvalidInput, NotFound, Unavailable, ZcError
 
 T = TypeVar("T")
 MARKER = ".set-aside"
@@ -124,7 +125,7 @@ class SqliteStore:
     ) -> Recorder | None:
         fresh = not self.path.exists()
         if fresh:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            _make(self.path)
         status = self.path.stat()
         self._inode = status.st_ino
         if not fresh and status.st_size <= QUICK_CHECK_BYTES:
@@ -163,6 +164,10 @@ class SqliteStore:
         if self._inode < 0:
             refuse_if_set_aside(self.path)
             raise Unavailable("database_reopened", f"{self.path.name} is opened anew.", "Call again.")
+
+    def end(self, refusal: Callable[[], ZcError]) -> None:
+        """Finish what is queued and refuse what comes later; reading goes on."""
+        self._writer.close(refusal)
 
     def close(self) -> None:
         """Finish what is queued and close every connection."""
@@ -264,7 +269,7 @@ class SqliteStore:
         return Unavailable(
             "database_missing",
             f"{self.path} was taken away while the service ran.",
-            "Put it back, or start with a fresh one: `zc service restart`.",
+            "Put it back. If it is lost, run `zc service restart`, then `zc recover`.",
         )
 
     def _set_aside(self) -> Path | None:
@@ -281,8 +286,33 @@ class SqliteStore:
                 return None
 
 
+def _make(path: Path) -> None:
+    """Make a new database under a temporary name and rename it: a file without a byte is then always a broken one."""
+    if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm")):
+        set_aside(path)  # a log that outlived its file would be replayed into the new one
+        recover(path)
+    draft = path.with_name(f".{path.name}.new")
+    for suffix in ("-wal", "-shm", ""):  # what one left behind who died at this
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    engine = _engine(draft, writer=True)
+    try:
+        with engine.connect() as connection, connection.begin():
+            schema.upgrade(connection)
+    finally:
+        engine.dispose()
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _quick_check(path: Path) -> None:
     """Look at every page of a file, through a connection that changes nothing: not even its log moves into it."""
+    if path.stat().st_size == 0:
+        raise sqlite3.DatabaseError("quick_check: the file is empty")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
         connection.execute("PRAGMA cell_size_check = ON")
@@ -336,13 +366,36 @@ def recover(path: Path) -> Path | None:
     return kept
 
 
+def _refuse_what_is_no_file(path: Path, *, wanted: bool) -> None:
+    try:
+        kind = path.stat().st_mode
+    except ValueError as error:
+        raise InvalidInput("bad_path", "That is no path.", "Name the file of a database.") from error
+    except FileNotFoundError as error:
+        if wanted:
+            raise NotFound("no_such_file", f"There is no {path}.", "Name the file of a database.") from error
+    except OSError as error:
+        raise Unavailable(
+            "copy_unreadable",
+            f"{path} cannot be read ({error.strerror}).",
+            "Check its owner and mode, or name another copy.",
+        ) from error
+    else:
+        if not stat.S_ISREG(kind):
+            raise InvalidInput("not_a_file", f"{path} is not a file.", "Name the file of a database.")
+
+
 @contextmanager
 def open_copy(path: Path) -> Iterator[Connection]:
     """Yield a read-only connection to a file that is not ours to change, e.g. an auditor's copy.
 
     Raises:
+        InvalidInput: its path is none, or leads to something that is no file.
+        NotFound: there is nothing.
         Unavailable: it cannot be opened as a database.
     """
+    for suffix in ("", "-wal", "-shm", "-journal"):  # a pipe would be waited for
+        _refuse_what_is_no_file(path.with_name(path.name + suffix), wanted=not suffix)
 
     def creator() -> sqlite3.Connection:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from securecontext.storage.port import Recorder, Transaction
-from securecontext.types.errors import Unavailable
+from securecontext.types.errors import Unavailable, ZcError
 from securecontext.types.ledger import EntryDraft
 
 log = logging.getLogger("securecontext.writer")
@@ -85,6 +85,10 @@ class _Item:
     future: Future[Any]
 
 
+def _stopping() -> ZcError:
+    return Unavailable("service_stopping", "The service is stopping.", "Call again: a new one takes over.")
+
+
 class Writer:
     """Runs write jobs of one store, one after another.
 
@@ -117,6 +121,7 @@ class Writer:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._refusal = _stopping
         self._turn = threading.Lock()
         """Held by whoever writes; guards the three below."""
         self._connection: Connection | None = None
@@ -130,9 +135,7 @@ class Writer:
         item = _Item(job, Future())
         with self._lock:
             if self._closed:
-                raise Unavailable(
-                    "service_stopping", "The service is stopping.", "Call again: a new one takes over."
-                )
+                raise self._refusal()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"writer-{self._name}", daemon=True)
                 self._thread.start()
@@ -148,10 +151,11 @@ class Writer:
         result: T = item.future.result()
         return result
 
-    def close(self) -> None:
-        """Finish what is queued, then end the thread."""
+    def close(self, refusal: Callable[[], ZcError] = _stopping) -> None:
+        """Finish what is queued, then end the thread; what comes later is refused so."""
         with self._lock:
-            self._closed = True
+            if not self._closed:
+                self._closed, self._refusal = True, refusal
             thread = self._thread
             if thread is not None:
                 self._queue.put(None)

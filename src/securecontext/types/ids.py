@@ -26,7 +26,8 @@ def hook_session(client_session: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """Return the stored form of an aware moment: ``2026-11-22T01:02:03.000004Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not by strftime, which writes the year 1 as one digit: text order would no longer be time order.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:

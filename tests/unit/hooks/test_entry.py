@@ -117,6 +117,19 @@ def test_an_explicit_project_path_wins(tmp_path: Path) -> None:
     assert service.heard[0].headers["project-path"] == "/explicit"
 
 
+def test_a_relative_project_path_is_told_as_the_folder_that_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    with FakeService(tmp_path) as service:
+        run(tmp_path, "stop", ZC_PROJECT_PATH="..")
+        (tmp_path / "gone").rmdir()
+        run(tmp_path, "stop", ZC_PROJECT_PATH="..")
+    assert service.heard[0].headers["project-path"] == str(tmp_path / "gone") + "/.."
+    assert "project-path" not in service.heard[1].headers
+
+
 def test_the_home_follows_the_clients_folder(tmp_path: Path) -> None:
     with FakeService(tmp_path / "moved" / "zc-ctx") as service:
         run(tmp_path, "stop", ZC_HOME="", CLAUDE_CONFIG_DIR=str(tmp_path / "moved"))

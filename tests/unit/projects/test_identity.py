@@ -197,3 +197,92 @@ def test_a_worktree_may_have_been_known_by_itself(tmp_path: Path, own_home: Path
     assert spellings(str(tmp_path / "tree" / "sub"), place.top) == (
         str(tmp_path / "tree" / "sub"), str(tmp_path / "tree"), str(top),
     )  # fmt: skip
+
+
+def pointing(folder: Path, gitdir: str | bytes, common: str | bytes | None = None) -> Path:
+    """A folder whose ``.git`` file says where its repository is, and whose ``x`` may say what that one shares."""
+    (folder / "x").mkdir(parents=True)
+    for path, text in ((folder / ".git", gitdir), (folder / "x" / "commondir", common)):
+        if text is not None:
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+@pytest.mark.parametrize("place", ["its own", "that of a worktree"])
+def test_attack_a_folder_that_claims_another_projects_memory_gets_its_own(
+    tmp_path: Path, own_home: Path, place: str
+) -> None:
+    victim = repository(tmp_path / "victim")
+    git("-C", victim, "worktree", "add", "-q", tmp_path / "tree")
+    private = "x" if place == "its own" else str(victim / ".git" / "worktrees" / "tree")
+    hostile = pointing(tmp_path / "hostile", f"gitdir: {private}", str(victim / ".git"))
+    (hostile / "x" / "gitdir").write_text(str(hostile / ".git"))
+    assert at(hostile, own_home).top == hostile
+    assert at(tmp_path / "tree", own_home).top == victim
+
+
+def test_attack_a_link_to_a_worktrees_own_file_claims_nothing(tmp_path: Path, own_home: Path) -> None:
+    victim = repository(tmp_path / "victim")
+    git("-C", victim, "worktree", "add", "-q", tmp_path / "tree")
+    (tmp_path / "hostile").mkdir()
+    (tmp_path / "hostile" / ".git").symlink_to(tmp_path / "tree" / ".git")
+    assert at(tmp_path / "hostile", own_home).top == tmp_path / "hostile"
+
+
+@pytest.mark.parametrize("where", [".git", "x/commondir", "x/gitdir"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_attack_a_pipe_or_a_device_in_a_repository_is_not_read(
+    tmp_path: Path, own_home: Path, where: str, kind: str
+) -> None:
+    hostile = pointing(tmp_path / "hostile", "gitdir: x", str(repository(tmp_path / "victim") / ".git"))
+    (hostile / where).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(hostile / where)
+    else:
+        (hostile / where).symlink_to("/dev/zero")
+    assert at(hostile, own_home).top == hostile
+
+
+def test_attack_of_a_large_file_only_the_beginning_is_read(tmp_path: Path, own_home: Path) -> None:
+    hostile = pointing(tmp_path / "hostile", "gitdir: x", b"")
+    os.truncate(hostile / "x" / "commondir", 1 << 40)
+    assert at(hostile, own_home).top == hostile
+
+
+@pytest.mark.parametrize(
+    ("gitdir", "common"),
+    [
+        (b"gitdir: \0", None), (b"gitdir: \xff\xfe", None), (b"\xff", None), (b"gitdir: " + b"a/" * 5000, None),
+        (b"gitdir: x", b"\xff\xfe"), (b"gitdir: x", b"\0"), (b"gitdir: loop", None), (b"gitdir: .", b"."),
+    ],
+)  # fmt: skip
+def test_a_malformed_dot_git_file_marks_a_top_level(
+    tmp_path: Path, own_home: Path, gitdir: bytes, common: bytes | None
+) -> None:
+    odd = pointing(tmp_path / "odd", gitdir, common)
+    (odd / "loop").symlink_to("loop")
+    assert at(odd, own_home).top == odd
+
+
+def test_a_dot_git_that_may_not_be_read_is_a_plain_refusal(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top, is_dir = repository(tmp_path / "repo"), Path.is_dir
+
+    def denied(path: Path) -> bool:
+        if path.name == ".git":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", denied)  # root may read everything
+    with pytest.raises(InvalidInput) as caught:
+        at(top, own_home)
+    assert caught.value.code == "unreadable_folder"
+
+
+def test_a_worktree_that_names_its_folders_relatively_shares_too(tmp_path: Path, own_home: Path) -> None:
+    top = repository(tmp_path / "repo")
+    git("-C", top, "worktree", "add", "-q", tmp_path / "tree")
+    (tmp_path / "tree" / ".git").write_text("gitdir: ../repo/.git/worktrees/tree\n")
+    (top / ".git" / "worktrees" / "tree" / "gitdir").write_text("../../../../tree/.git\n")
+    assert at(tmp_path / "tree", own_home) == at(top, own_home)

@@ -162,7 +162,7 @@ def test_move_lets_a_project_live_elsewhere(app: App, tmp_path: Path) -> None:
     assert (moved["name"], moved["folder"]) == ("there", str(tmp_path / "there"))
     assert keys(app, tmp_path / "there") == {"k"}
     assert keys(app, tmp_path / "here") == set()
-    assert keys(app, tmp_path / "taken") == set()
+    do(app, tmp_path / "taken", "zc_index", source="s", content="c")
     given = {"project": "there", "folder": str(tmp_path / "taken")}
     assert refusal(app, tmp_path / "there", "project.move", **given) == "place_taken"
     given = {"project": "there", "folder": str(tmp_path / "absent")}
@@ -230,3 +230,89 @@ def test_two_projects_of_one_name_are_named_by_id(app: App, tmp_path: Path) -> N
 def test_a_folder_that_is_absent_is_told_at_calls_that_need_it(app: App, tmp_path: Path) -> None:
     assert refusal(app, tmp_path / "absent", "memory.list") == "no_such_folder"
     assert do(app, tmp_path / "absent", "project.list") == {"projects": []}
+
+
+def test_a_relative_path_is_refused_and_not_looked_for_where_the_service_runs(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "plain"):
+        assert refusal(app, path, "memory.list") == "relative_path"
+        given = {"project": "plain", "folder": path}
+        assert refusal(app, tmp_path / "plain", "project.move", **given) == "relative_path"
+    assert keys(app, tmp_path / "plain") == set()
+
+
+def test_another_repository_at_the_old_path_gets_no_memory_of_the_renamed_one(
+    app: App, tmp_path: Path
+) -> None:
+    """Within the hour in which what was looked up is kept."""
+    old = repository(tmp_path / "app")
+    do(app, old, "zc_remember", key="k", value="of the old one")
+    old.rename(tmp_path / "renamed")
+    repository(old)
+    assert keys(app, old) == set()
+    do(app, old, "zc_remember", key="new", value="of the new one")
+    assert keys(app, tmp_path / "renamed") == {"k"}
+    assert keys(app, old) == {"new"}
+
+
+def test_a_plain_folder_that_becomes_a_repository_is_known_by_its_tree_at_once(
+    app: App, tmp_path: Path
+) -> None:
+    (tmp_path / "plain").mkdir()
+    do(app, tmp_path / "plain", "zc_remember", key="k", value="v")
+    repository(tmp_path / "plain")
+    assert keys(app, tmp_path / "plain") == {"k"}
+    (tmp_path / "plain").rename(tmp_path / "renamed")
+    assert keys(app, tmp_path / "renamed") == {"k"}
+
+
+def test_a_project_has_the_name_that_its_folder_has_now(app: App, tmp_path: Path) -> None:
+    old = repository(tmp_path / "old")
+    do(app, old, "zc_remember", key="k", value="v")
+    new = old.rename(tmp_path / "new")
+    assert [p["name"] for p in listed(app, new).values()] == ["new"]
+
+
+def test_a_project_of_several_folders_keeps_its_name_when_one_is_renamed(app: App, tmp_path: Path) -> None:
+    one, two = repository(tmp_path / "one"), repository(tmp_path / "two")
+    for folder in (one, two):
+        do(app, folder, "zc_remember", key=folder.name, value="v")
+    do(app, two, "project.merge", source="one", target="two")
+    assert keys(app, one.rename(tmp_path / "other")) == {"one", "two"}
+    assert [p["name"] for p in listed(app, two).values()] == ["two"]
+
+
+def test_an_empty_project_is_no_obstacle_to_a_move(app: App, tmp_path: Path) -> None:
+    """To call from the new folder makes a project of it."""
+    here, there = repository(tmp_path / "here"), repository(tmp_path / "there")
+    do(app, here, "zc_remember", key="k", value="v")
+    do(app, there, "zc_status")
+    empty = do(app, there, "zc_status")["project_id"]
+    moved = do(app, there, "project.move", project="here", folder=str(there))
+    assert moved["given_up"] == [empty]
+    assert keys(app, there) == {"k"}
+    assert listed(app, there, all=True)[empty]["state"] == "deleted"
+    assert list(app.project_path(empty).parent.glob(f"{empty}*")) == []
+
+
+def test_a_project_that_was_in_the_way_of_a_refused_move_goes_on(app: App, tmp_path: Path) -> None:
+    for name in ("here", "taken"):
+        (tmp_path / name).mkdir()
+        do(app, tmp_path / name, "zc_remember", key=name, value="v")
+    given = {"project": "here", "folder": str(tmp_path / "taken")}
+    assert refusal(app, tmp_path / "here", "project.move", **given) == "place_taken"
+    do(app, tmp_path / "taken", "zc_remember", key="more", value="v")
+    assert keys(app, tmp_path / "taken") == {"taken", "more"}
+
+
+def test_a_move_does_not_take_the_tree_of_a_project_that_was_renamed(app: App, tmp_path: Path) -> None:
+    one, two = repository(tmp_path / "one"), repository(tmp_path / "two")
+    for folder in (one, two):
+        do(app, folder, "zc_remember", key=folder.name, value="v")
+    two.rename(tmp_path / "renamed")
+    given = {"project": "one", "folder": str(tmp_path / "renamed")}
+    assert refusal(app, one, "project.move", **given) == "place_taken"
+    assert keys(app, tmp_path / "renamed") == {"two"}

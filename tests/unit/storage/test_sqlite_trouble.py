@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from securecontext.storage import sqlite
 from securecontext.storage.port import Transaction
@@ -175,3 +175,45 @@ def test_a_file_that_vanished_is_missed_and_not_made_anew(store: SqliteStore, pa
     path.with_suffix(".away").rename(path)
     put(store, "l", "v")
     assert names(store) == ["k", "l"]
+
+
+def test_a_file_without_a_byte_is_a_broken_one(path: Path) -> None:
+    path.touch()
+    with pytest.raises(Unavailable) as caught:
+        opened(path)
+    assert caught.value.code == "database_corrupt" and not path.exists()
+    assert Path(caught.value.details["kept"]).stat().st_size == 0
+
+
+def test_one_who_dies_while_a_file_is_made_leaves_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(connection: Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE half (done)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite.schema, "upgrade", dies)
+        with pytest.raises(KeyboardInterrupt):
+            opened(path)
+    assert not path.exists()
+    store = opened(path)
+    put(store, "k", "v")
+    store.close()
+    assert [p.name for p in path.parent.iterdir() if p.name.endswith(".db") or ".new" in p.name] == [
+        path.name
+    ]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_outlived_its_file_is_kept_and_not_replayed_into_the_new_one(
+    store: SqliteStore, path: Path
+) -> None:
+    put(store, "old", "v")
+    wal = path.with_name(path.name + "-wal")
+    log = wal.read_bytes()
+    store.close()
+    path.unlink()
+    wal.write_bytes(log)
+    fresh = opened(path)
+    assert names(fresh) == []
+    fresh.close()
+    assert path.with_name(path.name + ".bad-1-wal").read_bytes() == log
