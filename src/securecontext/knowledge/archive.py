@@ -35,6 +35,7 @@ class Document:
     trust: str
     created_by: str
     session: str
+    expires_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ _COLUMNS = (
     documents.c.trust,
     documents.c.created_by,
     documents.c.session,
+    documents.c.expires_at,
 )
 _SAME = select(documents.c.document).where(
     documents.c.project == bindparam("in_project"),
@@ -254,7 +256,7 @@ def named(connection: Connection, project: str, kind: str, source: str) -> Docum
         documents.c.project == project, documents.c.kind == kind, documents.c.source == source
     )
     row = connection.execute(query).first()
-    return None if row is None else Document(*row)
+    return None if row is None else _document(row)
 
 
 def under(connection: Connection, project: str, source: str) -> list[Document]:

@@ -243,11 +243,6 @@ def remember(
     return Remembered(new, gone, archived, count - len(archived))
 
 
-def archive(connection: Connection, fact: int) -> None:
-    """Move an active fact into the archive: recall no longer shows it, search does."""
-    connection.execute(_RETIRE, {"which": fact, "new_state": "archived"})
-
-
 def _retire(connection: Connection, old: Sequence[Fact], state: str) -> None:
     if old:
         connection.execute(_RETIRE, [{"which": f.id, "new_state": state} for f in old])

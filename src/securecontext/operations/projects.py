@@ -279,9 +279,8 @@ def _copy(
                 capacity=capacity_in(connection, target.id),
                 moment=fact.created_at,
                 origin=facts.Origin(fact.created_by, f"merged:{source.id}", fact.trust, fact.provenance),
+                state=fact.state,
             )
-            if fact.state == "archived":
-                facts.archive(connection, done.fact)
             if not done.unchanged:
                 archive.unindex(connection, store.text, archive.FACT, done.gone)
                 archive.index(
@@ -310,10 +309,14 @@ def _copy(
                     document.session,
                     document.trust,
                     document.provenance,
+                    expires_at=document.expires_at,
                 ),
                 document.created_at,
             )
         sessions.copy_rows(connection, target.id, events)
+        counts = {"source": source.id, "facts": len(held), "documents": len(documents), "events": len(events)}
+        body = {"operation": "project.merge", "outcome": "ok", "arguments": counts}
+        transaction.record(EntryDraft("system", "projects", "", "call", body))
         return _Merged(source, target, len(held), renamed, len(documents), len(events))
 
     return store.write(job)

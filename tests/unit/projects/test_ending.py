@@ -17,7 +17,7 @@ from securecontext.pipeline.callers import Caller, introduce
 from securecontext.pipeline.world import Project
 from securecontext.projects import register
 from securecontext.types.errors import Unavailable, ZcError
-from tests.house_case import HOOK, PERSON, House, house
+from tests.house_case import AGENT, HOOK, PERSON, House, house
 from tests.waiting import wait_until
 
 __all__ = ["house"]
@@ -171,6 +171,28 @@ def source_is_empty(house: House, source: Project) -> bool:
         assert house.app.tail(connection, 100), "its ledger stays"
         tables = ("facts", "documents", "chunks", "chunks_fts", "events", "idempotency")
         return not any(connection.exec_driver_sql(f"SELECT count(*) FROM {t}").scalar() for t in tables)
+
+
+def test_what_goes_over_keeps_its_end_and_its_state_and_is_an_entry_of_the_target(
+    house: House, pair: tuple[Project, Project]
+) -> None:
+    for call in (
+        ("zc_summarize_session", {"summary": "of the source"}, AGENT),
+        ("memory.import", {"facts": [{"key": "old", "value": WORD, "state": "archived"}]}, PERSON),
+    ):
+        assert house.ask(call[0], call[1], who=call[2], project=pair[0]).error is None
+    assert merge(house, pair).error is None
+    with house.app.store(pair[1].id).read() as connection:
+        ends = (
+            connection.exec_driver_sql("SELECT expires_at FROM documents WHERE kind = 'summary'")
+            .scalars()
+            .all()
+        )
+        states = dict(connection.exec_driver_sql("SELECT key, state FROM facts").all())
+        bodies = [row.body or {} for row in house.app.tail(connection, 20)]
+    assert len(ends) == 1 and ends[0].startswith("2027-")
+    assert (states["old"], states["source"]) == ("archived", "active")
+    assert [b["arguments"]["source"] for b in bodies if b["operation"] == "project.merge"] == [pair[0].id]
 
 
 def test_what_is_forgotten_in_the_target_lies_nowhere_in_the_source(
