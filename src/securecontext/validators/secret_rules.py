@@ -96,6 +96,7 @@ _NAMED: Final = (
 _LABEL: Final = re.compile(_NAMED + _ASSIGNED)
 _TOLD: Final = re.compile(_NAMED + r"\s{1,3}(?i:is|was)(?:\s?:)?\s{1,3}")
 """As people write it: the password is …; what follows is a secret only if it looks like no word."""
+_LONGEST_OPTION: Final = 40
 _FLAG: Final = re.compile(_NAMED + r"[ \t=]{1,2}")
 """The end of an option such as ``--db-password``, before its value."""
 _LIKE_NO_WORD: Final = re.compile(
@@ -234,8 +235,8 @@ def _label_starts(text: str, lowered: str) -> list[int]:
 
 def _label_at(text: str, start: int) -> re.Match[str] | None:
     if text[start - 1 : start] == "-":
-        option = max(text.rfind(space, 0, start) for space in (" ", "\t", "\n")) + 1
-        found = _FLAG.match(text, start) if text.startswith("--", option) else None
+        option = text[max(start - _LONGEST_OPTION, 0) : start].split()[-1]
+        found = _FLAG.match(text, start) if option.startswith("--") else None
         if found is not None:
             return found
     return _LABEL.match(text, start) or _TOLD.match(text, start)
