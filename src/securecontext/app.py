@@ -370,8 +370,10 @@ class App:
 
     def _settle_ended(self) -> None:
         there = {
-            file.name.lstrip(".").partition(".")[0] for file in (self.settings.home / "projects").iterdir()
+            file.name.lstrip(".").partition(".")[0] for file in (self.settings.home / "projects").glob("*")
         }
+        if not there:  # nobody has stored anything yet
+            return
         with self.machine.read() as connection:
             ended = register.every(connection, ("merged", "deleted"))
         for entry in ended:

@@ -292,7 +292,7 @@ def _make(path: Path) -> None:
         set_aside(path)  # a log that outlived its file would be replayed into the new one
         recover(path)
     draft = path.with_name(f".{path.name}.new")
-    for suffix in ("-wal", "-shm", ""):  # what one left behind who died at this
+    for suffix in ("-wal", "-shm", "-journal", ""):  # what one left behind who died at this
         draft.with_name(draft.name + suffix).unlink(missing_ok=True)
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     engine = _engine(draft, writer=True)

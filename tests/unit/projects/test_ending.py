@@ -16,6 +16,7 @@ from securecontext.operations import projects as operations
 from securecontext.pipeline.callers import Caller, introduce
 from securecontext.pipeline.world import Project
 from securecontext.projects import register
+from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable, ZcError
 from tests.house_case import AGENT, HOOK, PERSON, House, house
 from tests.waiting import wait_until
@@ -415,3 +416,10 @@ def test_a_call_that_began_before_a_project_ended_is_told_the_truth(house: House
     with pytest.raises(ZcError) as caught:
         store.write(lambda transaction: None)
     assert caught.value.code == "project_gone"
+
+
+def test_tidying_up_makes_nothing_where_nothing_is_stored(tmp_path: Path, own_home: Path) -> None:
+    app = App(Settings(tmp_path / "data", own_home))
+    app.tidy()
+    assert not list((tmp_path / "data").glob("machine.db*"))
+    app.close()
