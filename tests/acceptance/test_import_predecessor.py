@@ -145,13 +145,14 @@ def test_a_second_time_brings_nothing_new_in(data: Path, folder: Path) -> None:
     bring(data, folder)
     facts = call(data, folder, "memory.export", history=True).structured["facts"]
     words = ["giraffes", "walrus", "aardvark", "pangolin", "zebrastripes"]
-    hits = call(data, folder, "zc_search", queries=words).structured["hits"]
+    hits = [hit["id"] for hit in call(data, folder, "zc_search", queries=words).structured["hits"]]
     assert len(hits) == 5
     (again,) = bring(data, folder)
     assert (again["facts"], again["documents"], again["broadcasts"], again["renamed"]) == (0, 0, 0, 0)
     assert again["unchanged"] == 9
     assert call(data, folder, "memory.export", history=True).structured["facts"] == facts
-    assert call(data, folder, "zc_search", queries=words).structured["hits"] == hits
+    found = call(data, folder, "zc_search", queries=words).structured["hits"]
+    assert [hit["id"] for hit in found] == hits
 
 
 def test_what_is_ours_is_never_overwritten(data: Path, folder: Path) -> None:
