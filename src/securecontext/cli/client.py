@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +51,9 @@ def claude_code(
     except ZcError as error:
         refuse(error)
     _tell(report)
+    program = Path(sys.executable).parent / "zc"
+    if shutil.which("zc") is None and program.exists():
+        typer.echo(f"  zc is not on your PATH. Put it there: ln -s {program} ~/.local/bin/zc")
     typer.echo("Next: start Claude Code in a project. `zc doctor` says whether all is well.")
 
 
