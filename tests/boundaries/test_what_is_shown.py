@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 
 import pytest
+
 from tests.house_case import HOOK, PERSON
 
 PLACE = "w" * 40
