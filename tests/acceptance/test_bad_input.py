@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_syntax_of_sql_and_of_the_search_is_text_in_every_field(world: World) ->
             ask("zc_search", queries=[text])
             ask("zc_search_global", queries=[text])
             refused = shim.ask(call(1, "zc_remember", key="k", value="v", agent_id=text))
-            assert code_of(refused) in ("bad_agent_id", "not_your_notebook", "too_long")
+            assert code_of(refused) == "bad_agent_id"
             assert code_of(shim.ask(call(1, text))) == "unknown_operation"
         facts = world.person().call("memory.list", {}).structured["facts"]
         assert {fact["key"] for fact in facts} >= set(SYNTAX)
@@ -326,20 +327,17 @@ def test_openings_that_are_none(world: World) -> None:
         ({"session": "../x"}, "bad_session"),
         ({"session": "s" * 101}, "bad_session"),
         ({"agent": "no such name!"}, "bad_agent_id"),
-        ({"agent": "a" * 65}, "bad_agent_id"),
+        ({"agent": "a" * 65}, "too_long"),
         ({"agent": "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}, "secret_in_name"),
         ({"session": "AKIA1234567890ABCDEF"}, "secret_in_name"),
     ):
         refused = world.raw("mcp/1", greeted=False, **header).line()["structured"]["error"]
-        assert refused["code"] in (code, "too_long") and refused["hint"]
+        assert refused["code"] == code and refused["hint"]
     for path in ("/no/such/folder", "relative", "/\0", "/" + "x" * 5000):
         raw = world.raw("rpc/1", **{"project-path": path})
-        refused = raw.ask({"operation": "zc_status", "arguments": {}})["structured"]
-        assert "error" not in refused or refused["error"]["code"] in (
-            "no_such_folder",
-            "bad_path",
-            "relative_path",
-        ), path
+        answer = raw.ask({"operation": "zc_status", "arguments": {}})
+        code = "relative_path" if path == "relative" else "no_such_folder"
+        assert not answer["ok"] and answer["structured"]["error"]["code"] == code, path
     goes_on(world)
 
 
@@ -445,12 +443,19 @@ def test_a_client_that_never_reads_is_let_go_and_holds_up_nobody(world: World) -
     assert memory < 400 * 2**20
 
 
-def test_a_thousand_connections_at_once(world: World) -> None:
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process have thousands of files open, for the test alone."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 4096:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (4096 if hard == resource.RLIM_INFINITY else min(hard, 4096), hard)
-        )
+        wanted = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_thousand_connections_at_once(world: World) -> None:
     world.serve()
     idle = []
     for _ in range(700):

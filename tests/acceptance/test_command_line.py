@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+import typer
+
+from securecontext.cli import answers
+from securecontext.types import errors
 from tests.acceptance.service_case import World
 
 
@@ -92,3 +98,87 @@ def test_an_edit_that_changes_nothing_says_so(world: World) -> None:
     zc(world, "remember", "db", "PostgreSQL")
     assert "nothing was changed" in zc(world, "memory", "edit", "db", "PostgreSQL").stdout
     assert "zc memory undo db" in zc(world, "memory", "edit", "db", "SQLite").stdout
+
+
+def code_of(done: subprocess.CompletedProcess[str]) -> str:
+    return str(json.loads(done.stdout)["error"]["code"])
+
+
+def test_exit_code_3_what_is_named_does_not_exist(world: World) -> None:
+    done = zc(world, "memory", "show", "absent", "--json")
+    assert (done.returncode, code_of(done)) == (3, "no_such_fact")
+    assert zc(world, "project", "move", "absent", str(world.root)).returncode == 3
+
+
+def test_exit_code_5_the_state_has_moved_on(world: World) -> None:
+    zc(world, "remember", "db", "PostgreSQL")
+    world.stop()
+    (file,) = (world.home / "projects").glob("*.db")
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    done = zc(world, "status", "--json")
+    assert (done.returncode, code_of(done)) == (5, "schema_newer")
+
+
+def test_exit_code_6_the_ledger_does_not_verify(world: World) -> None:
+    zc(world, "remember", "db", "PostgreSQL")
+    assert zc(world, "audit", "verify").returncode == 0
+    world.stop()
+    (file,) = (world.home / "projects").glob("*.db")
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute(
+            "UPDATE ledger_entries SET principal = 'uid:4711' WHERE stream NOT LIKE 'system/%'"
+        )
+    connection.close()
+    done = zc(world, "audit", "verify")
+    assert done.returncode == 6 and done.stdout.startswith("TAMPERED: ")
+    told = zc(world, "audit", "verify", "--json")
+    assert (told.returncode, json.loads(told.stdout)["status"]) == (6, "TAMPERED")
+
+
+def test_every_class_of_refusal_has_its_exit_code_at_the_command_line() -> None:
+    for kind, wanted in (
+        (errors.InvalidInput, 2), (errors.NotFound, 3), (errors.Denied, 4), (errors.Unauthenticated, 4),
+        (errors.Conflict, 5), (errors.Expired, 5), (errors.Tampered, 6), (errors.Unavailable, 7),
+        (errors.LimitReached, 1), (errors.ContractBroken, 1),
+    ):  # fmt: skip
+        with pytest.raises(typer.Exit) as ended:
+            answers.refuse(kind("some_code", "It is so.", "Do this."), as_json=True)
+        assert ended.value.exit_code == wanted, kind
+
+
+def test_a_restart_replaces_the_service_and_starts_one_where_there_is_none(world: World) -> None:
+    first = zc(world, "service", "restart")
+    assert first.returncode == 0 and first.stdout == f"Runs as pid {world.pid()}.\n"
+    before = world.pid()
+    again = zc(world, "service", "restart")
+    assert again.returncode == 0 and again.stdout == f"Runs as pid {world.pid()}.\n"
+    assert world.pid() != before and world.services() == [world.pid()]
+
+
+def test_a_restart_that_cannot_be_says_why(world: World) -> None:
+    zc(world, "service", "restart")
+    world.stop()
+    (world.home / "keys").chmod(0o755)
+    done = zc(world, "service", "restart")
+    assert done.returncode == 7 and "service_away" in done.stderr and "open to other users" in done.stderr
+
+
+def test_the_log_is_shown_newest_last_and_as_many_lines_as_asked(world: World) -> None:
+    none = zc(world, "service", "logs")
+    assert none.returncode == 0 and none.stdout == "" and "There is no log yet" in none.stderr
+    zc(world, "service", "restart")
+    zc(world, "service", "restart")
+    written = (world.home / "logs" / "service.log").read_text().splitlines()
+    assert len(written) > 2
+    shown = zc(world, "service", "logs").stdout.splitlines()
+    shown = [line for line in shown if line[:4].isdigit()]  # without the lines of a trace
+    assert len(shown) == len(written) and f"pid {world.pid()}" in "".join(shown)
+    assert "{" not in shown[-1] and " info " in shown[-1]
+    assert len(zc(world, "service", "logs", "-n", "1").stdout.splitlines()) == 1
+    as_json = zc(world, "service", "logs", "-n", "2", "--json").stdout.splitlines()
+    assert [json.loads(line)["event"] for line in as_json] == [json.loads(w)["event"] for w in written[-2:]]
+    assert zc(world, "service", "logs", "-n", "0").returncode == 2

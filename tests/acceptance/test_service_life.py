@@ -10,7 +10,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -51,13 +50,14 @@ def test_it_ends_when_nobody_needs_it_and_not_before(world: World) -> None:
     with piped(world) as shim:
         shim.initialize()
         service = world.pid()
-        looks = 0
-        deadline = threading.Event()
-        threading.Timer(1.2, deadline.set).start()  # four times the idle time
-        while not deadline.is_set():
+        sign = (
+            world.home / "owner"
+        )  # its sign of life, given each time that it has looked whether it is needed
+        for _ in range(16):  # it looks four times within its idle time
+            last = sign.stat().st_mtime_ns
+            wait_until(lambda last=last: sign.stat().st_mtime_ns != last, "its next look")
             assert world.services() == [service]
-            looks += 1
-        assert looks > 1
+        assert shim.ask({"jsonrpc": "2.0", "id": 1, "method": "ping"})["id"] == 1
     wait_until(lambda: not world.services(), "the idle service to end")
     assert "nobody has called" in world.log()
     assert not os.path.lexists(world.home / rendezvous.LINK)

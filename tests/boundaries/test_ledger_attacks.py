@@ -4,6 +4,7 @@ Not detectable without an anchor outside the database, and stated by the verifie
 """
 
 import ast
+import hashlib
 import inspect
 import os
 import re
@@ -19,7 +20,7 @@ from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import ROOTS, Keyring
 from securecontext.boundaries.verify import verify
 from securecontext.types.errors import Tampered, Unavailable
-from tests.ledger_case import LOG, MOMENT, Case, draft
+from tests.ledger_case import LOG, MOMENT, SQLITE_ALONE, Case, draft
 
 S1, S2 = "uid:1000/s1", "uid:1000/s2"
 SOURCE = Path(securecontext.__file__).parent
@@ -290,3 +291,101 @@ def test_not_yet_seen_a_stream_removed_whole_with_its_head(filled):
     assert "whole streams removed" in verdict.as_text()
     with pytest.raises(Tampered), filled.connection.begin():
         filled.ledger.append(filled.connection, [draft("s2")], MOMENT)
+
+
+def _forge(case, seq, prev, mac=None):
+    """Put a well-formed row behind the stream's last one; its MAC is an unkeyed hash unless one is given."""
+    body, salt = canonical({"operation": "zc_forged"}), bytes(16)
+    entry = chain.Entry(
+        LOG, S1, seq, case.keyring.kid, "2026-11-22T01:02:03.000004Z", "call", "uid:1000", "dev",
+        chain.body_digest(salt, body), prev,
+    )  # fmt: skip
+    data = chain.encode(entry)
+    mac = mac(data) if mac else hashlib.sha256(data).digest()
+    case.sql(
+        "INSERT INTO ledger_entries (log, stream, seq, canonical, mac, kid, ts, kind, principal, claimed_agent, "
+        "body_digest, prev) VALUES (:log, :s, :seq, :data, :mac, :kid, :ts, 'call', 'uid:1000', 'dev', :digest, :prev)",
+        log=LOG, s=S1, seq=seq, data=data, mac=mac, kid=entry.kid, ts=entry.ts, digest=entry.body_digest, prev=prev,
+    )  # fmt: skip
+    case.sql(
+        "INSERT INTO ledger_bodies (log, stream, seq, salt, body) VALUES (:log, :s, :seq, :salt, :body)",
+        log=LOG, s=S1, seq=seq, salt=salt, body=body,
+    )  # fmt: skip
+    return chain.entry_hash(data, mac)
+
+
+@pytest.mark.parametrize("prev", ["right", "genesis", "made up", "empty"])
+@pytest.mark.parametrize("head", ["kept", "moved along"])
+def test_w_03_a_row_with_an_unkeyed_hash_is_found_whatever_it_says_it_follows(filled, prev, head):
+    right = filled.rows("SELECT head FROM ledger_heads WHERE stream = :s", s=S1)[0][0]
+    spelled = {"right": right, "genesis": chain.genesis(LOG, S1), "made up": "f" * 64, "empty": ""}[prev]
+    made = _forge(filled, 6, spelled)
+    if head == "moved along":
+        filled.sql(
+            "UPDATE ledger_heads SET seq = 6, head = :head, mac = :mac WHERE stream = :s",
+            head=made, mac=hashlib.sha256(made.encode()).digest(), s=S1,
+        )  # fmt: skip
+    assert filled.broken() == ("TAMPERED", "altered_entry", S1, 6)
+    assert filled.verify().entries == 12
+
+
+@pytest.mark.parametrize("prev", ["genesis", "made up", "of another stream"])
+def test_w_03_a_row_that_is_signed_and_follows_nothing_is_found(filled, prev):
+    other = filled.rows("SELECT head FROM ledger_heads WHERE stream = :s", s=S2)[0][0]
+    spelled = {"genesis": chain.genesis(LOG, S1), "made up": "f" * 64, "of another stream": other}[prev]
+    key = filled.keyring.stream_key(LOG, S1)
+    _forge(filled, 6, spelled, lambda data: chain.mac(key, data))
+    assert filled.broken() == ("TAMPERED", "broken_link", S1, 6)
+
+
+def test_w_03_one_such_row_leaves_the_rest_of_the_chain_verifiable(filled):
+    _forge(filled, 6, "f" * 64)
+    verdict = filled.verify()
+    assert {(f.stream, f.seq) for f in verdict.findings} <= {(S1, 5), (S1, 6)}, "the head, and the row itself"
+    for table in TABLES[:2]:
+        filled.sql(f"DELETE FROM {table} WHERE stream = :s AND seq = 6", s=S1)
+    assert filled.verify().status == "OK"
+
+
+FOREIGN = [
+    b"2026-05-01 10:00:00 PostToolUse hook ran",
+    b'{"event":"skill_admitted","hmac":"00"}',
+    b'["not", "an", "object"]',
+    b"",
+    b"\xff\xfe\x00",
+]
+"""What other writers once put into the same log."""
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+@pytest.mark.parametrize("where", ["behind the others", "in a stream of its own"])
+def test_w_07_one_foreign_row_is_named_and_no_other_is_left_out(filled, line, where):
+    stream, seq = (S1, 6) if where == "behind the others" else ("hook/plain", 1)
+    filled.sql(
+        "INSERT INTO ledger_entries (log, stream, seq, canonical, mac, kid, ts, kind, principal, claimed_agent, "
+        "body_digest, prev) VALUES (:log, :s, :seq, :line, x'', '', '', '', '', '', '', '')",
+        log=LOG, s=stream, seq=seq, line=line,
+    )  # fmt: skip
+    verdict = filled.verify()
+    assert (verdict.status, verdict.entries) == ("TAMPERED", 12)
+    assert (stream, seq) in {(f.stream, f.seq) for f in verdict.findings}
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_w_07_a_row_that_turned_into_something_foreign_is_named(filled, line):
+    filled.sql("UPDATE ledger_entries SET canonical = :line WHERE stream = :s AND seq = 3", line=line, s=S2)
+    assert filled.broken() == ("TAMPERED", "altered_entry", S2, 3)
+    assert filled.verify().entries == 11
+
+
+@SQLITE_ALONE
+@pytest.mark.parametrize("seq", [1, 3, 5])
+def test_w_07_one_row_that_cannot_be_read_is_never_fewer_entries_and_ok(filled, seq):
+    filled.sql(
+        "UPDATE ledger_entries SET principal = CAST(x'fffe' AS TEXT) WHERE stream = :s AND seq = :seq",
+        s=S1, seq=seq,
+    )  # fmt: skip
+    verdict = filled.verify()
+    assert verdict.status in ("INCOMPLETE", "TAMPERED") and verdict.status != "OK"
+    assert verdict.read_error or verdict.broken
+    assert "could not be read" in verdict.as_text() or "(row" in verdict.as_text()

@@ -6,6 +6,7 @@ import string
 
 import pytest
 
+from securecontext.validators import secrets
 from securecontext.validators.secrets import redact, redact_value, scan
 
 ALNUM = string.ascii_letters + string.digits
@@ -250,8 +251,21 @@ def test_names_that_become_one_are_kept_apart():
         "AK" + "IAA1A1A1A1A1A1A1A1",
     ],
 )  # fmt: skip
-def test_a_megabyte_of_anything_is_read_in_a_bounded_time(unit):
-    # A scanner that backtracks would need hours for these, not fractions of a second.
-    text = unit * (1_000_000 // len(unit))
-    found = redact(text)
-    assert redact(found.text).text == found.text
+def test_a_megabyte_of_anything_is_read_to_its_end_in_as_many_readings_as_a_page(unit, monkeypatch):
+    """How often a text is read does not grow with it. How long one reading takes is for the bench to say."""
+    readings = []
+    for rule in ("shaped", "random_runs"):
+        read = getattr(secrets, rule)
+        monkeypatch.setattr(
+            secrets, rule, lambda text, rule=rule, read=read: readings.append((rule, len(text))) or read(text)
+        )
+    counted = {}
+    for characters in (20_000, 1_000_000):
+        text = unit * (characters // len(unit))
+        readings.clear()
+        found = redact(text)
+        counted[characters] = [rule for rule, _ in readings]
+        assert {length for _, length in readings} == {len(text)}
+        assert redact(found.text).text == found.text
+    assert counted[1_000_000] == counted[20_000]
+    assert len(counted[20_000]) <= 10

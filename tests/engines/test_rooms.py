@@ -19,6 +19,7 @@ from securecontext.knowledge import archive
 from securecontext.knowledge.search import search
 from securecontext.memory import facts, sessions
 from securecontext.memory.capacity import Capacity, capacity
+from securecontext.operations.found import SearchOutput, render_found, shown
 from securecontext.pipeline import replay
 from securecontext.pipeline.corridor import Call
 from securecontext.projects import register
@@ -224,6 +225,34 @@ def test_search_keeps_to_its_project_and_its_notebooks(rooms):
     assert sorted(rooms.found("pelican")) == ["a", "memory:alice:own"]
     assert rooms.found("pelican", agents=["default"]) == ["a"]
     assert rooms.found("pelican", project="q") == ["b"]
+
+
+def test_w_35_a_long_text_is_found_by_words_at_its_end(rooms):
+    rooms.put("long", "The dashboard shows green. " * 400 + "At last the quokka meets a wallaby.")
+    rooms.put("other", "The dashboard shows green.")
+    assert rooms.found("where is the wallaby?") == ["long"]
+
+
+def test_w_36_what_came_from_outside_is_labelled_wherever_it_is_found_and_keeps_its_lines(rooms):
+    content = "# Straße\n\n- the pelican\n- \u9d5c\u9d98 und Größe\n\n\tindented = true\n"
+    done = rooms.put("outside", content, trust="external")
+    rooms.put("inside", "a pelican of our own")
+    hits = rooms.read(lambda c: search(c, rooms.store.text, "p", ["the pelican"], None, 10))
+    assert {hit.source: hit.trust for hit in hits} == {"outside": "external", "inside": "agent"}
+    out = SearchOutput(fence="f", hits=[shown(hit) for hit in hits])
+    lines = {line.split(" ")[1]: line for line in render_found(out).split("\n") if " (2026" in line}
+    assert "outside [external] (" in lines["outside"] and "[external]" not in lines["inside"]
+    stored = rooms.read(lambda c: archive.by_ids(c, "p", [done.document]))[done.document]
+    assert (stored.content, stored.trust) == (content, "external")
+    assert rooms.found("\u9d5c\u9d98") == rooms.found("Größe") == ["outside"]
+
+
+def test_w_36_scores_tell_the_better_hit_from_the_worse(rooms):
+    rooms.put("both", "pelican walrus")
+    rooms.put("one", "a pelican stands in the middle of a long sentence about the harbour")
+    hits = rooms.read(lambda c: search(c, rooms.store.text, "p", ["pelican walrus"], None, 10))
+    assert [hit.source for hit in hits] == ["both", "one"]
+    assert hits[0].score == 1 and 0 < hits[1].score < 1
 
 
 def test_the_newest_summary_is_the_last_one(rooms):

@@ -66,7 +66,7 @@ def _with_config(tmp_path: Path, name: str, content: str) -> Path:
     return folder
 
 
-def test_no_task_is_dropped_in_the_source() -> None:
+def test_w_51_no_task_is_dropped_in_the_source() -> None:
     done = _run("ruff", "check", "--no-cache", "--select", "RUF006", "src", cwd=REPOSITORY)
     assert done.returncode == 0, done.stdout
 
@@ -80,20 +80,20 @@ def test_no_line_is_excused_from_that_rule() -> None:
     assert excused == []
 
 
-def test_a_dropped_task_would_be_noticed(tmp_path: Path) -> None:
+def test_w_51_a_dropped_task_would_be_noticed(tmp_path: Path) -> None:
     folder = _with_config(tmp_path, "dropped.py", DROPPED_TASK)
     done = _run("ruff", "check", "--no-cache", "--output-format", "concise", "dropped.py", cwd=folder)
     assert done.stdout.count("RUF006") == 2, done.stdout
 
 
-def test_a_forgotten_coroutine_would_be_noticed_by_the_type_check(tmp_path: Path) -> None:
+def test_w_51_a_forgotten_coroutine_would_be_noticed_by_the_type_check(tmp_path: Path) -> None:
     folder = _with_config(tmp_path, "forgotten.py", FORGOTTEN)
     done = _run("mypy", "--cache-dir", str(tmp_path / "cache"), "forgotten.py", cwd=folder)
     assert "[unused-coroutine]" in done.stdout, done.stdout + done.stderr
     assert "[unused-awaitable]" in done.stdout
 
 
-def test_a_forgotten_coroutine_fails_the_test_in_which_it_happens(tmp_path: Path) -> None:
+def test_w_51_a_forgotten_coroutine_fails_the_test_in_which_it_happens(tmp_path: Path) -> None:
     folder = _with_config(tmp_path, "test_forgets.py", FORGETS_AT_RUN_TIME)
     done = _run("pytest", "test_forgets.py", cwd=folder)
     assert done.returncode == 1, done.stdout + done.stderr

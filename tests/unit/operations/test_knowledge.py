@@ -1,6 +1,7 @@
 """The archive through its operations: index, search, read whole, search across projects."""
 
 import json
+import sqlite3
 
 import pytest
 from tests.house_case import PERSON, named
@@ -61,6 +62,25 @@ def test_w_34_natural_questions_find_their_answer(house, question):
     index(house, "policy", ANSWER)
     house.remember("lunch", "Lunch is at noon.")
     assert sources(house.search(question))[0] == "policy"
+
+
+def test_w_34_raw_questions_are_what_the_index_itself_would_refuse():
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE VIRTUAL TABLE t USING fts5(x)")
+    with pytest.raises(sqlite3.OperationalError):
+        database.execute("SELECT rowid FROM t WHERE t MATCH ?", ("What is our retry policy?",)).fetchall()
+    database.close()
+
+
+@pytest.mark.parametrize("characters", [1_000, 4_100, 20_000, 400_000])
+def test_w_35_a_long_document_is_found_by_words_at_its_end(house, characters):
+    filler = "The dashboard shows green when all is well. "
+    index(house, "short", "A pelican is a bird that the dashboard knows nothing of.")
+    index(house, "long", filler * (characters // len(filler)) + "\n\nAt last the quokka meets a wallaby.")
+    [hit] = house.search("wallaby")
+    assert hit["source"] == "long" and "quokka meets a wallaby" in hit["snippet"]
+    assert sources(house.search("quokka wallaby pelican"))[0] == "long"
+    assert sources(house.search("what does the pelican know of?"))[0] == "short"
 
 
 @pytest.mark.parametrize("question", ["*", '"', "(", "NEAR(", "AND", "-", "'", "???", "\u200b?", "a", "the"])

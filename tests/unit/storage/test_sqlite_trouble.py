@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,3 +218,103 @@ def test_a_log_that_outlived_its_file_is_kept_and_not_replayed_into_the_new_one(
     assert names(fresh) == []
     fresh.close()
     assert path.with_name(path.name + ".bad-1-wal").read_bytes() == log
+
+
+def test_a_broken_page_that_opening_does_not_need_is_found_when_the_file_is_opened(path: Path) -> None:
+    made = opened(path)
+    rows = [{"d": f"quetzal {number} " + "x" * 400} for number in range(400)]
+    made.write(
+        lambda t: t.connection.execute(
+            text(
+                "INSERT INTO events (project, session, kind, detail, created_at) VALUES ('p', 's', 'k', :d, 't')"
+            ),
+            rows,
+        )
+    )
+    made.close()
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    leaves = [
+        at for at in range(size, len(data), size) if data[at] == 13 and b"quetzal" in data[at : at + size]
+    ]
+    assert len(leaves) > 10, "leaf pages of the table's B-tree"
+    data[leaves[len(leaves) // 2]] = 0x7F  # no kind of page
+    path.write_bytes(data)
+    with pytest.raises(Unavailable) as caught:
+        opened(path)
+    assert caught.value.code == "database_corrupt"
+    assert Path(caught.value.details["kept"]).read_bytes() == data and not path.exists()
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["before", "after"])
+def test_one_who_dies_at_the_rename_leaves_a_file_that_is_refused_and_never_made_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    garbage = os.urandom(8192)
+    path.write_bytes(garbage)
+    rename = Path.rename
+
+    def die(self: Path, target: Path) -> Path:
+        if moved:
+            rename(self, target)
+        raise Died
+
+    with monkeypatch.context() as broken, pytest.raises(Died):
+        broken.setattr(Path, "rename", die)
+        sqlite.set_aside(path)
+    assert path.exists() is not moved
+    for _ in range(2):
+        with pytest.raises(Unavailable) as caught:
+            opened(path)
+        assert caught.value.code == "database_set_aside"
+        assert path.exists() is not moved
+    (kept,) = [p for p in path.parent.iterdir() if p.stat().st_size == len(garbage)]
+    assert kept.read_bytes() == garbage
+
+
+def test_a_rename_that_is_refused_is_told_and_the_file_stays_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garbage = os.urandom(8192)
+    path.write_bytes(garbage)
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as broken, pytest.raises(Unavailable) as caught:
+        broken.setattr(Path, "rename", refuse)
+        opened(path)
+    assert caught.value.code == "database_corrupt" and "could not be set aside" in caught.value.message
+    with pytest.raises(Unavailable) as again:
+        opened(path)
+    assert again.value.code == "database_set_aside" and path.read_bytes() == garbage
+
+
+def test_a_commit_is_synced_before_it_is_acknowledged_on_every_connection(store: SqliteStore) -> None:
+    with store.connect_writer() as writer, store.read() as reader:
+        for connection in (writer, reader):
+            asked = [
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("synchronous", "journal_mode", "secure_delete")
+            ]
+            assert asked == [2, "wal", 1]
+
+
+def test_a_file_and_its_logs_are_the_owners_alone_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        made = opened(path)
+        put(made, "k", "v")
+        modes = {
+            p.name.removeprefix(path.name): stat.S_IMODE(p.stat().st_mode)
+            for p in path.parent.iterdir()
+            if p.is_file()
+        }
+        made.close()
+    finally:
+        os.umask(before)
+    assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600}

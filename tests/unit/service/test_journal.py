@@ -1,0 +1,81 @@
+"""The service's log: nothing secret reaches the disk, and one record is one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securecontext.service import journal
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[logging.Logger]:
+    """A logger whose records go to the journal of a folder; the process's own handlers come back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    chatty = {
+        name: logging.getLogger(name).level for name in ("alembic", "mcp", "asyncio", "uvicorn", "httpx")
+    }
+    journal.start(tmp_path, "info")
+    yield logging.getLogger("securecontext.testing")
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, before in chatty.items():
+        logging.getLogger(name).setLevel(before)
+
+
+def lines(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home / journal.FILE).read_text().splitlines()]
+
+
+def test_a_token_in_a_record_is_redacted_before_it_reaches_the_disk(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    token = "ghp_" + secrets.token_hex(18)
+    log.warning("the pelican showed %s", token)
+    (line,) = lines(tmp_path)
+    assert line["event"].startswith("the pelican showed ") and "REDACTED" in line["event"].upper()
+    assert token not in (tmp_path / journal.FILE).read_text()
+
+
+def test_a_token_in_a_trace_is_redacted_too(log: logging.Logger, tmp_path: Path) -> None:
+    token = "ghp_" + secrets.token_hex(18)
+    try:
+        raise ValueError(f"not a pelican: {token}")
+    except ValueError:
+        log.exception("it failed")
+    (line,) = lines(tmp_path)
+    assert "ValueError: not a pelican: " in line["trace"] and "REDACTED" in line["trace"].upper()
+    assert token not in (tmp_path / journal.FILE).read_text()
+
+
+def test_a_record_is_one_line_whatever_is_in_it(log: logging.Logger, tmp_path: Path) -> None:
+    log.info('two\nlines "and" a forged {"level": "error"}\r\n')
+    (line,) = lines(tmp_path)
+    assert (line["level"], line["component"]) == ("info", "testing")
+    assert line["event"].startswith("two\nlines")
+
+
+def test_nobody_else_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        handler = journal._Private(tmp_path / "service.log", maxBytes=200, backupCount=1, encoding="utf-8")
+        for number in range(60):
+            handler.emit(logging.makeLogRecord({"msg": f"record {number}"}))
+        handler.close()
+    finally:
+        os.umask(before)
+    assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.glob("service.log*")} == {
+        "service.log": 0o600,
+        "service.log.1": 0o600,
+    }
