@@ -11,7 +11,7 @@ import typer
 
 from securecontext.cli.answers import answered, ask, refuse, show
 from securecontext.cli.derive import Json, Project
-from securecontext.operations.notebooks import IMPORTED_AT_ONCE
+from securecontext.operations.exchange import IMPORTED_AT_ONCE
 from securecontext.projects.identity import locate
 from securecontext.types.errors import InvalidInput, ZcError
 

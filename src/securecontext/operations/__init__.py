@@ -2,10 +2,12 @@
 
 from securecontext.operations import (
     archives,
+    exchange,
     imports,
     knowledge,
     ledger,
     memory,
+    merging,
     notebooks,
     projects,
     recall,
@@ -15,10 +17,12 @@ from securecontext.operations import (
 
 __all__ = [
     "archives",
+    "exchange",
     "imports",
     "knowledge",
     "ledger",
     "memory",
+    "merging",
     "notebooks",
     "projects",
     "recall",

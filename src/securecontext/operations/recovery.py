@@ -86,7 +86,7 @@ def _recover(world: World, asker: Asker, given: RecoverInput) -> list[SetAside]:
 @operation(
     "recover",
     permission=Permission.SERVICE_MANAGE,
-    effects=Effects.READS,
+    effects=Effects.DESTROYS,
     render=_render,
     audience=Standing.PERSON,
     needs_project=False,

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ from securecontext.pipeline.intake import Intake, parse, redact_output
 from securecontext.pipeline.operation import CATALOGUE, Asker, Context, Operation, Output
 from securecontext.pipeline.world import Project, World
 from securecontext.storage.port import Store, Transaction
-from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, ZcError
+from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, Unavailable, ZcError
 from securecontext.types.ledger import EntryDraft
 
 log = logging.getLogger("securecontext.corridor")
@@ -152,7 +152,9 @@ class Corridor:
         """Return the kept answer of this very call: what it prepares may have been done by it already."""
         if not (operation.writes and call.idempotency_key):
             return None
-        with self._store(operation, call).read() as connection:
+        before = None
+        # A store that is broken keeps no answer; what is done next mends it, or says so.
+        with suppress(Unavailable), self._store(operation, call).read() as connection:
             before = replay.find(connection, call, _digest(call, operation))
         return None if before is None else Answer(**before)
 

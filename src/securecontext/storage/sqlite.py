@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,13 +26,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from securecontext.storage import schema
+from securecontext.storage.aside import marker_of, recover, refuse_if_set_aside, set_aside
 from securecontext.storage.port import Recorder, Transaction
 from securecontext.storage.search_sqlite import VOCABULARY, SqliteTextIndex
 from securecontext.storage.writer import Writer
-from securecontext.types.errors import InvalidInput, NotFound, Unavailable, ZcError
+from securecontext.types.errors import Unavailable, ZcError
 
 T = TypeVar("T")
-MARKER = ".set-aside"
 PATIENCE_MS = 10_000
 """How long it is waited for another program that holds the file."""
 SCRUB_PATIENCE_MS = 200
@@ -275,13 +274,13 @@ class SqliteStore:
     def _set_aside(self) -> Path | None:
         """Set this store's file aside, once; None when another file lies at the path by now."""
         with self._broken:
-            if self._inode >= 0 and not _marker(self.path).exists():
+            if self._inode >= 0 and not marker_of(self.path).exists():
                 if self.path.stat().st_ino != self._inode:
                     return None
                 set_aside(self.path)
             self._inode = -1
             try:
-                return Path(json.loads(_marker(self.path).read_text(encoding="utf-8"))["kept"])
+                return Path(json.loads(marker_of(self.path).read_text(encoding="utf-8"))["kept"])
             except FileNotFoundError:
                 return None
 
@@ -321,96 +320,3 @@ def _quick_check(path: Path) -> None:
         connection.close()
     if found != "ok":
         raise sqlite3.DatabaseError(f"quick_check: {found}")
-
-
-def _marker(path: Path) -> Path:
-    return path.with_name(path.name + MARKER)
-
-
-def refuse_if_set_aside(path: Path) -> None:
-    """Raise Unavailable when this file was set aside and nobody has decided what to do about it."""
-    marker = _marker(path)
-    if marker.exists():
-        kept = json.loads(marker.read_text(encoding="utf-8"))["kept"]
-        raise Unavailable(
-            "database_set_aside",
-            f"{path.name} was not a sound database and was kept as {Path(kept).name}.",
-            "Put a backup in its place, or start a fresh one with `zc recover --yes`.",
-            kept=kept,
-        )
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a broken file and its logs, never overwriting anything, and leave a marker. Return the new name."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.bad-{number}")).exists():
-        number += 1
-    # The marker first: who dies in between leaves a file that is refused, never one that is silently made anew.
-    fresh = path.with_name(f".{path.name}{MARKER}")
-    fresh.write_text(json.dumps({"kept": str(aside)}), encoding="utf-8")
-    fresh.replace(_marker(path))
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
-
-
-def recover(path: Path) -> Path | None:
-    """Remove the marker of a file that was set aside, so that a fresh one may be made. Return what was kept."""
-    marker = _marker(path)
-    if not marker.exists():
-        return None
-    kept = Path(json.loads(marker.read_text(encoding="utf-8"))["kept"])
-    marker.unlink()
-    return kept
-
-
-def _refuse_what_is_no_file(path: Path, *, wanted: bool) -> None:
-    try:
-        kind = path.stat().st_mode
-    except ValueError as error:
-        raise InvalidInput("bad_path", "That is no path.", "Name the file of a database.") from error
-    except FileNotFoundError as error:
-        if wanted:
-            raise NotFound("no_such_file", f"There is no {path}.", "Name the file of a database.") from error
-    except OSError as error:
-        raise Unavailable(
-            "copy_unreadable",
-            f"{path} cannot be read ({error.strerror}).",
-            "Check its owner and mode, or name another copy.",
-        ) from error
-    else:
-        if not stat.S_ISREG(kind):
-            raise InvalidInput("not_a_file", f"{path} is not a file.", "Name the file of a database.")
-
-
-@contextmanager
-def open_copy(path: Path) -> Iterator[Connection]:
-    """Yield a read-only connection to a file that is not ours to change, e.g. an auditor's copy.
-
-    Raises:
-        InvalidInput: its path is none, or leads to something that is no file.
-        NotFound: there is nothing.
-        Unavailable: it cannot be opened as a database.
-    """
-    for suffix in ("", "-wal", "-shm", "-journal"):  # a pipe would be waited for
-        _refuse_what_is_no_file(path.with_name(path.name + suffix), wanted=not suffix)
-
-    def creator() -> sqlite3.Connection:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-
-    engine = sqlalchemy.create_engine("sqlite://", creator=creator, poolclass=NullPool)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except DBAPIError as error:
-        raise Unavailable(
-            "copy_unreadable",
-            f"{path} cannot be read as a database.",
-            "Name a copy of a project's file, with its -wal beside it.",
-        ) from error
-    finally:
-        engine.dispose()

@@ -12,7 +12,7 @@ import pytest
 
 from securecontext.app import App
 from securecontext.boundaries.policy import Standing
-from securecontext.operations import projects as operations
+from securecontext.operations import merging
 from securecontext.pipeline.callers import Caller, introduce
 from securecontext.pipeline.world import Project
 from securecontext.projects import register
@@ -70,7 +70,7 @@ def dies(*_: object, **__: object) -> None:
 def test_no_write_that_is_acknowledged_while_projects_are_merged_is_lost(
     house: House, pair: tuple[Project, Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller, copy = session(house, pair[0]), operations._copy
+    caller, copy = session(house, pair[0]), merging._copy
     outcomes: list[str] = []
 
     def meanwhile(*given: Any) -> Any:
@@ -81,7 +81,7 @@ def test_no_write_that_is_acknowledged_while_projects_are_merged_is_lost(
                 done = copy(*given)
         return done
 
-    monkeypatch.setattr(operations, "_copy", meanwhile)
+    monkeypatch.setattr(merging, "_copy", meanwhile)
     assert merge(house, pair).error is None
     assert outcomes == ["project_gone", "project_gone"]
     assert caller.call(house.app.corridor, "zc_remember", {"key": "later", "value": "v"}).error is None
@@ -119,7 +119,7 @@ def test_a_source_can_be_used_again_where_the_copy_fails(
         raise Unavailable("disk_full", "Full.", "Free room.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(operations, "_copy", full)
+        patched.setattr(merging, "_copy", full)
         assert merge(house, pair).error.code == "disk_full"
     caller = session(house, pair[0])
     assert caller.call(house.app.corridor, "zc_remember", {"key": "more", "value": "v"}).error is None
@@ -130,14 +130,14 @@ def test_a_source_can_be_used_again_where_the_copy_fails(
 def test_a_source_can_be_used_again_where_the_register_is_not_changed(
     house: House, pair: tuple[Project, Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = operations._copy
+    copy = merging._copy
 
     def and_then_the_target_goes(*given: Any) -> Any:
         done = copy(*given)
         house.do("project.delete", PERSON, project=pair[1].id, confirm=True)
         return done
 
-    monkeypatch.setattr(operations, "_copy", and_then_the_target_goes)
+    monkeypatch.setattr(merging, "_copy", and_then_the_target_goes)
     assert merge(house, pair).error.code == "project_not_active"
     assert keys(house, pair[0]) == {"source"}
 
@@ -233,7 +233,7 @@ def test_a_source_that_could_not_be_emptied_is_emptied_later(
         raise Unavailable("disk_full", "Full.", "Free room.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("securecontext.app.emptying.empty", full)
+        patched.setattr("securecontext.app.root.emptying.empty", full)
         assert merge(house, pair).error is None
     house.app.tidy()
     assert source_is_empty(house, pair[0])

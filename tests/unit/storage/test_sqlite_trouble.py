@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from securecontext.storage import sqlite
+from securecontext.storage import aside, sqlite
 from securecontext.storage.port import Transaction
 from securecontext.storage.sqlite import SqliteStore
 from securecontext.types.errors import Unavailable
@@ -101,7 +101,7 @@ def test_garbage_is_kept_byte_for_byte_and_refused_until_somebody_decides(path: 
     with pytest.raises(Unavailable) as again:
         opened(path)
     assert again.value.code == "database_set_aside" and not path.exists()
-    assert sqlite.recover(path) == kept and sqlite.recover(path) is None
+    assert aside.recover(path) == kept and aside.recover(path) is None
     opened(path).close()
     assert kept.read_bytes() == garbage
 
@@ -111,18 +111,18 @@ def test_setting_aside_never_overwrites(path: Path) -> None:
     for number in range(3):
         path.write_bytes(b"garbage %d" % number * 999)
         os.utime(path, (1e9, 1e9))
-        kept.add(sqlite.set_aside(path))
-        sqlite.recover(path)
+        kept.add(aside.set_aside(path))
+        aside.recover(path)
     assert len(kept) == 3 and len({k.read_bytes() for k in kept}) == 3
 
 
 def test_one_who_dies_between_mark_and_rename_leaves_a_refused_file(path: Path) -> None:
     path.write_bytes(b"garbage" * 999)
-    path.with_name(path.name + sqlite.MARKER).write_text(json.dumps({"kept": str(path) + ".corrupt-x"}))
+    path.with_name(path.name + aside.MARKER).write_text(json.dumps({"kept": str(path) + ".corrupt-x"}))
     with pytest.raises(Unavailable) as caught:
         opened(path)
     assert caught.value.code == "database_set_aside" and path.exists()
-    sqlite.recover(path)
+    aside.recover(path)
     with pytest.raises(Unavailable) as found:
         opened(path)
     assert found.value.code == "database_corrupt"
@@ -158,7 +158,7 @@ def test_a_store_whose_file_was_set_aside_touches_no_later_file(store: SqliteSto
     assert isinstance(first, Unavailable) and first.code == "database_corrupt"
     assert code(store) == "database_set_aside"
     assert store.translate(broken).details == first.details  # told twice, renamed once
-    sqlite.recover(path)
+    aside.recover(path)
     fresh = opened(path)
     put(fresh, "new", "v")
     assert code(store) == "database_reopened"
@@ -265,7 +265,7 @@ def test_one_who_dies_at_the_rename_leaves_a_file_that_is_refused_and_never_made
 
     with monkeypatch.context() as broken, pytest.raises(Died):
         broken.setattr(Path, "rename", die)
-        sqlite.set_aside(path)
+        aside.set_aside(path)
     assert path.exists() is not moved
     for _ in range(2):
         with pytest.raises(Unavailable) as caught:

@@ -1,4 +1,4 @@
-"""The composition root: the only place that picks engines and keys."""
+"""Everything that has one owner, put together: stores, keys, ledgers, the corridor."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
+from securecontext.app import chores
+from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
@@ -25,19 +27,16 @@ from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy
 from securecontext.boundaries.verdict import Verdict
 from securecontext.boundaries.verify import verify
-from securecontext.knowledge import archive
-from securecontext.pipeline import replay
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts
-from securecontext.projects import census, emptying, predecessor, register
+from securecontext.projects import census, emptying, register
 from securecontext.projects.identity import locate, machine_id, marks
 from securecontext.settings import Settings
-from securecontext.storage import sqlite
-from securecontext.storage.port import Recorder, Store, TextIndex, Transaction
-from securecontext.storage.tables import ledger_entries, ledger_heads, meta
-from securecontext.types.errors import Expired, InvalidInput, Tampered, Unavailable, ZcError
+from securecontext.storage import aside, copies, sqlite
+from securecontext.storage.port import Store
+from securecontext.storage.tables import ledger_entries, ledger_heads
+from securecontext.types.errors import Expired, InvalidInput, Unavailable, ZcError
 from securecontext.types.ids import new_id, now, timestamp
-from securecontext.types.ledger import EntryDraft
 from securecontext.types.places import Place
 
 log = logging.getLogger("securecontext.app")
@@ -100,11 +99,11 @@ class App:
     def _open_machine(self) -> Store:
         path = self.settings.home / "machine.db"
         with suppress(OSError, ZcError):  # what is wrong with it is told below
-            sqlite.refuse_if_set_aside(path)
+            aside.refuse_if_set_aside(path)
             if path.stat().st_size == 0:  # it holds nothing that a person could decide about
-                log.warning("%s was empty; it is kept as %s", path, sqlite.set_aside(path).name)
-                sqlite.recover(path)
-        machine = sqlite.SqliteStore(path, self.clock, self._recorder("machine", ""))
+                log.warning("%s was empty; it is kept as %s", path, aside.set_aside(path).name)
+                aside.recover(path)
+        machine = sqlite.SqliteStore(path, self.clock, recorder(self._keyring, "machine", ""))
         try:
             with machine.read() as connection:
                 lost = register.is_empty(connection)
@@ -136,17 +135,17 @@ class App:
         with self.machine.read() as connection:
             known = register.has_file(connection, project)
         if known and not path.exists():
-            sqlite.refuse_if_set_aside(path)
+            aside.refuse_if_set_aside(path)
             raise Unavailable(
                 "database_missing",
                 f"{path} is gone, although the project was used before.",
                 "Put it back, or start with a fresh one: `zc recover --yes`.",
             )
-        store = sqlite.SqliteStore(path, self.clock, self._recorder("project", project))
+        store = sqlite.SqliteStore(path, self.clock, recorder(self._keyring, "project", project))
         if not known:
             moment = timestamp(self.clock())
             try:
-                self.machine.write(partial(_keep_file, project=project, moment=moment))
+                self.machine.write(partial(chores.keep_file, project=project, moment=moment))
             except BaseException:
                 store.close()
                 raise
@@ -175,7 +174,7 @@ class App:
         place = self.locate(path, scope)
         with self._lock:
             project = self.machine.write(
-                partial(_enter_project, path=path, place=place, fresh=new_id("prj"), moment=moment)
+                partial(chores.enter_project, path=path, place=place, fresh=new_id("prj"), moment=moment)
             )
             found = Project(project, place.name, path)
             self._known[(path, scope)] = _Known(found, moment, seen)
@@ -209,13 +208,13 @@ class App:
         """Fill an empty register from what the projects' files say: the old one was lost, or set aside as broken."""
         found = []
         for file in sorted((self.settings.home / "projects").glob("*.db")):
-            with suppress(ZcError), sqlite.open_copy(file) as connection:
+            with suppress(ZcError), copies.open_copy(file) as connection:
                 noted = census.read(connection)
                 if noted is not None and noted.project == file.stem:
                     found.append(noted)
         if found:
             moment = timestamp(self.clock())
-            machine.write(partial(_rebuild, found=found, moment=moment))
+            machine.write(partial(chores.rebuild, found=found, moment=moment))
 
     def recent_projects(self, limit: int) -> Sequence[Project]:
         """Return the projects used last, newest first."""
@@ -274,7 +273,7 @@ class App:
         """Delete what a merged project held, but not its ledger."""
         path = self.project_path(entry.id)
         if path.exists():
-            store = sqlite.SqliteStore(path, self.clock, self._recorder("project", entry.id))
+            store = sqlite.SqliteStore(path, self.clock, recorder(self._keyring, "project", entry.id))
             try:
                 with store.read() as connection:
                     done = census.merged_into(connection) is not None
@@ -300,11 +299,11 @@ class App:
 
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
-        return verify(connection, _log_of(connection), self._keyring)
+        return verify(connection, log_of(connection), self._keyring)
 
     def tail(self, connection: Connection, limit: int) -> Sequence[audit.LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
-        return audit.tail(connection, _log_of(connection), limit)
+        return audit.tail(connection, log_of(connection), limit)
 
     def ledger_size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""
@@ -314,17 +313,15 @@ class App:
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""
-        return sqlite.open_copy(path)
+        return copies.open_copy(path)
 
     def set_aside(self) -> Sequence[tuple[Path, Path | None]]:
         """Return the files that were set aside as broken (name they had, where they are kept), or are missing."""
         home = self.settings.home
         found: dict[Path, Path | None] = {}
-        for marker in sorted(
-            [*home.glob("*" + sqlite.MARKER), *(home / "projects").glob("*" + sqlite.MARKER)]
-        ):
+        for marker in sorted([*home.glob("*" + aside.MARKER), *(home / "projects").glob("*" + aside.MARKER)]):
             kept = json.loads(marker.read_text("utf-8"))["kept"]
-            found[marker.with_name(marker.name.removesuffix(sqlite.MARKER))] = Path(kept)
+            found[marker.with_name(marker.name.removesuffix(aside.MARKER))] = Path(kept)
         with suppress(ZcError), self.machine.read() as connection:
             for project in register.with_files(connection):
                 if not self.project_path(project).exists():
@@ -340,7 +337,7 @@ class App:
         if broken is not None:
             broken.close()
         self.forget_project(path.stem)
-        sqlite.recover(path)
+        aside.recover(path)
         if path == self.project_path(path.stem):
             self.machine.write(lambda transaction: register.give_up_file(transaction.connection, path.stem))
 
@@ -365,7 +362,7 @@ class App:
             stores = dict(self._stores)
         for project, store in stores.items():
             with suppress(Expired):  # it has just ended
-                store.write(partial(_drop_expired, project=project, text=store.text, moment=moment))
+                store.write(partial(chores.drop_expired, project=project, text=store.text, moment=moment))
         self._settle_ended()
 
     def _settle_ended(self) -> None:
@@ -395,28 +392,6 @@ class App:
         for store in stores:
             store.close()
 
-    def _recorder(self, kind: str, project: str) -> Callable[[Connection, datetime], Recorder]:
-        def open_recorder(connection: Connection, moment: datetime) -> Recorder:
-            known = {row.name: row.value for row in connection.execute(select(meta))}
-            fresh = "log" not in known
-            if fresh:
-                known = {"kind": kind, "project": project, "log": new_id("log")}
-                connection.execute(insert(meta), [{"name": n, "value": v} for n, v in known.items()])
-            if (known.get("kind"), known.get("project")) != (kind, project):
-                raise Tampered(
-                    "foreign_file",
-                    "A database file says that it belongs to another project.",
-                    "Put the file back where it came from, or restore a backup.",
-                )
-            ledger = audit.Ledger(known["log"], self._keyring)
-            if (
-                fresh
-            ):  # a log is opened once: one that was emptied later stays without its first entry, which shows
-                ledger.open_log(connection, moment)
-            return ledger
-
-        return open_recorder
-
 
 def _gone() -> ZcError:
     return Expired(
@@ -424,41 +399,3 @@ def _gone() -> ZcError:
         "This project was merged or deleted while this session was open.",
         "Call again: the folder leads to the project that it belongs to now.",
     )
-
-
-def _keep_file(transaction: Transaction, *, project: str, moment: str) -> None:
-    register.keep_file(transaction.connection, project, moment)
-
-
-def _enter_project(transaction: Transaction, *, path: str, place: Place, fresh: str, moment: datetime) -> str:
-    """Return the project of a place; a new one is an entry of the machine's ledger."""
-
-    def imported_under() -> list[str]:
-        return [predecessor.ALIAS + h for h in predecessor.hashes(predecessor.spellings(path, place.top))]
-
-    project = register.enter(transaction.connection, place, fresh, timestamp(moment), imported_under)
-    if project == fresh:
-        body = {"operation": "project.register", "outcome": "ok", "arguments": {"project": project}}
-        transaction.record(EntryDraft("system", "projects", "", "call", body, {"path": place.path_alias}))
-    return project
-
-
-def _rebuild(transaction: Transaction, *, found: Sequence[census.Noted], moment: str) -> None:
-    count = census.rebuild(transaction.connection, found, moment)
-    body = {"operation": "project.rebuild", "outcome": "ok", "arguments": {"projects": count}}
-    transaction.record(EntryDraft("system", "projects", "", "call", body))
-
-
-def _drop_expired(transaction: Transaction, *, project: str, text: TextIndex, moment: datetime) -> None:
-    gone = archive.expired(transaction.connection, project, timestamp(moment))
-    archive.drop(transaction.connection, text, gone)
-    replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
-
-
-def _log_of(connection: Connection) -> str:
-    found = connection.execute(select(meta.c.value).where(meta.c.name == "log")).scalar()
-    if found is None:
-        raise Tampered(
-            "no_log", "This database does not name its ledger.", "Restore a backup, or name another copy."
-        )
-    return str(found)

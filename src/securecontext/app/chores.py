@@ -1,0 +1,46 @@
+"""What the composition root has stores do by itself: register projects, drop what has expired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from securecontext.knowledge import archive
+from securecontext.pipeline import replay
+from securecontext.projects import census, predecessor, register
+from securecontext.storage.port import TextIndex, Transaction
+from securecontext.types.ids import timestamp
+from securecontext.types.ledger import EntryDraft
+from securecontext.types.places import Place
+
+
+def keep_file(transaction: Transaction, *, project: str, moment: str) -> None:
+    """Note that a project has a file of its own."""
+    register.keep_file(transaction.connection, project, moment)
+
+
+def enter_project(transaction: Transaction, *, path: str, place: Place, fresh: str, moment: datetime) -> str:
+    """Return the project of a place; a new one is an entry of the machine's ledger."""
+
+    def imported_under() -> list[str]:
+        return [predecessor.ALIAS + h for h in predecessor.hashes(predecessor.spellings(path, place.top))]
+
+    project = register.enter(transaction.connection, place, fresh, timestamp(moment), imported_under)
+    if project == fresh:
+        body = {"operation": "project.register", "outcome": "ok", "arguments": {"project": project}}
+        transaction.record(EntryDraft("system", "projects", "", "call", body, {"path": place.path_alias}))
+    return project
+
+
+def rebuild(transaction: Transaction, *, found: Sequence[census.Noted], moment: str) -> None:
+    """Fill an empty register from what the projects' files say; an entry of the machine's ledger."""
+    count = census.rebuild(transaction.connection, found, moment)
+    body = {"operation": "project.rebuild", "outcome": "ok", "arguments": {"projects": count}}
+    transaction.record(EntryDraft("system", "projects", "", "call", body))
+
+
+def drop_expired(transaction: Transaction, *, project: str, text: TextIndex, moment: datetime) -> None:
+    """Drop documents past their time, and answers that were kept long enough."""
+    gone = archive.expired(transaction.connection, project, timestamp(moment))
+    archive.drop(transaction.connection, text, gone)
+    replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
