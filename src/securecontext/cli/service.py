@@ -109,9 +109,12 @@ def restart() -> None:
     except (OSError, rendezvous.ServiceAway) as error:
         refuse(Unavailable("service_away", str(error), "Look at `zc service logs`."))
     found = running()
-    typer.echo(
-        f"Runs as pid {found['pid']}." if found else "It started and went away: look at `zc service logs`."
-    )
+    if found is None:
+        why = rendezvous.reason(rendezvous.home()) or "It started and went away."
+        refuse(
+            Unavailable("service_away", f"The service does not start: {why}", "Look at `zc service logs`.")
+        )
+    typer.echo(f"Runs as pid {found['pid']}.")
 
 
 @app.command()
