@@ -18,7 +18,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal_column,
     or_,
     select,
     update,
@@ -26,7 +25,7 @@ from sqlalchemy import (
 
 from securecontext.contracts import ensure, require
 from securecontext.memory.capacity import Capacity, choose_evicted
-from securecontext.storage.tables import ONE_ACTIVE, facts
+from securecontext.storage.tables import facts
 from securecontext.types.errors import NotFound
 
 
@@ -157,11 +156,8 @@ def count_active(connection: Connection, project: str, agent: str) -> int:
 
 def agents_up_to(most: int) -> ScalarSelect[int]:
     """Return a count of the notebooks that hold facts in the project ``in_project``; counting ends at so many."""
-    # The state as a literal and the hint let SQLite read the index of active facts alone: history may be long.
-    found = select(facts.c.agent).distinct().with_hint(facts, f"INDEXED BY {ONE_ACTIVE.name}", "sqlite")
-    found = found.where(
-        facts.c.project == bindparam("in_project"), facts.c.state == literal_column("'active'")
-    )
+    found = select(facts.c.agent).distinct()
+    found = found.where(facts.c.project == bindparam("in_project"), facts.c.state == "active")
     return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 

@@ -115,7 +115,8 @@ ONE_ACTIVE = Index(
     sqlite_where=facts.c.state == "active",
 )
 """Partial on both engines. `storage.postgres` adds its half: to name an option of that dialect imports all of it."""
-Index("ix_facts_order", facts.c.project, facts.c.agent, facts.c.state, facts.c.importance, facts.c.created_at)
+Index("ix_facts_key", facts.c.project, facts.c.agent, facts.c.key)
+Index("ix_facts_order", facts.c.project, facts.c.state, facts.c.agent, facts.c.importance, facts.c.created_at)
 
 documents = Table(
     "documents",

@@ -122,8 +122,9 @@ def _facts() -> None:
         sa.PrimaryKeyConstraint("fact", name=op.f("pk_facts")),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_facts_key", "facts", ["project", "agent", "key"], unique=False)
     op.create_index(
-        "ix_facts_order", "facts", ["project", "agent", "state", "importance", "created_at"], unique=False
+        "ix_facts_order", "facts", ["project", "state", "agent", "importance", "created_at"], unique=False
     )
     op.create_index(
         "ux_facts_active",
