@@ -50,12 +50,10 @@ def test_it_ends_when_nobody_needs_it_and_not_before(world: World) -> None:
     with piped(world) as shim:
         shim.initialize()
         service = world.pid()
-        sign = (
-            world.home / "owner"
-        )  # its sign of life, given each time that it has looked whether it is needed
-        for _ in range(16):  # it looks four times within its idle time
-            last = sign.stat().st_mtime_ns
-            wait_until(lambda last=last: sign.stat().st_mtime_ns != last, "its next look")
+        link = world.home / rendezvous.LINK
+        for _ in range(16):  # it looks four times within its idle time, and puts back the link each time
+            link.unlink()
+            wait_until(lambda: os.path.lexists(link), "its next look")
             assert world.services() == [service]
         assert shim.ask({"jsonrpc": "2.0", "id": 1, "method": "ping"})["id"] == 1
     wait_until(lambda: not world.services(), "the idle service to end")
