@@ -23,8 +23,8 @@ SOCKET_PATH_BYTES = 107
 LINE_BYTES = 16 * 1024 * 1024
 """The longest line on the socket.
 
-Parsing one holds up all other clients, so it is no larger than it must be: the largest call of all imports 2,000 facts of
-4,000 characters, which are 8 MB in plain letters.
+Parsing one holds up all other clients, so it is no larger than it must be: the largest call of all imports 2,000 facts
+of 4,000 characters, which are 8 MB in plain letters.
 """
 LINE_VALUES = 100_000
 """The most values on a line; no call has nearly as many."""

@@ -18,7 +18,7 @@ from securecontext.types.ids import parse_timestamp, timestamp
 from securecontext.validators.input import clean_agent_id
 
 IMPORTED_AT_ONCE = 2_000
-"""Facts that one call imports, all or none. A line of the socket holds them, but for the longest in the rarest of scripts."""
+"""Facts that one call imports, all or none. In plain letters a line of the socket holds them at their longest."""
 
 
 class ExportInput(Input):
