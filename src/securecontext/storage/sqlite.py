@@ -210,7 +210,10 @@ class SqliteStore:
             return error
         name = getattr(cause, "sqlite_errorname", "") or ""
         where = str(self.path)
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(cause).startswith("quick_check"):
+        broken = str(cause).startswith(
+            ("quick_check", "Could not decode to UTF-8")
+        )  # the second is the driver's
+        if broken or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             try:
                 aside = self._set_aside()
             except OSError as second:

@@ -246,6 +246,19 @@ def test_a_broken_page_that_opening_does_not_need_is_found_when_the_file_is_open
     assert Path(caught.value.details["kept"]).read_bytes() == data and not path.exists()
 
 
+def test_a_text_that_is_none_is_a_broken_file(store: SqliteStore, path: Path) -> None:
+    put(store, "x", "whole")
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE meta SET value = CAST(X'70ff' AS TEXT) WHERE name = 'x'")
+    other.close()
+    with pytest.raises(Unavailable) as caught, store.read() as connection:
+        connection.execute(text("SELECT value FROM meta WHERE name = 'x'")).all()
+    assert caught.value.code == "database_corrupt" and not path.exists()
+    assert b"p\xff" in Path(caught.value.details["kept"]).read_bytes() + b"".join(
+        f.read_bytes() for f in path.parent.glob("*-wal*")
+    )
+
+
 class Died(BaseException):
     """The process ends here."""
 
