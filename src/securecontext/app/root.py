@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -318,10 +317,7 @@ class App:
     def set_aside(self) -> Sequence[tuple[Path, Path | None]]:
         """Return the files that were set aside as broken (name they had, where they are kept), or are missing."""
         home = self.settings.home
-        found: dict[Path, Path | None] = {}
-        for marker in sorted([*home.glob("*" + aside.MARKER), *(home / "projects").glob("*" + aside.MARKER)]):
-            kept = json.loads(marker.read_text("utf-8"))["kept"]
-            found[marker.with_name(marker.name.removesuffix(aside.MARKER))] = Path(kept)
+        found: dict[Path, Path | None] = {**aside.found_in(home, home / "projects")}
         with suppress(ZcError), self.machine.read() as connection:
             for project in register.with_files(connection):
                 if not self.project_path(project).exists():

@@ -19,13 +19,23 @@ def refuse_if_set_aside(path: Path) -> None:
     """Raise Unavailable when this file was set aside and nobody has decided what to do about it."""
     marker = marker_of(path)
     if marker.exists():
-        kept = json.loads(marker.read_text(encoding="utf-8"))["kept"]
+        kept = _kept(marker)
         raise Unavailable(
             "database_set_aside",
-            f"{path.name} was not a sound database and was kept as {Path(kept).name}.",
+            f"{path.name} was not a sound database and was kept as {kept.name}.",
             "Put a backup in its place, or start a fresh one with `zc recover --yes`.",
-            kept=kept,
+            kept=str(kept),
         )
+
+
+def found_in(*folders: Path) -> dict[Path, Path]:
+    """Return the files that were set aside in some folders: the name each had, and where it is kept."""
+    markers = sorted(marker for folder in folders for marker in folder.glob("*" + MARKER))
+    return {marker.with_name(marker.name.removesuffix(MARKER)): _kept(marker) for marker in markers}
+
+
+def _kept(marker: Path) -> Path:
+    return Path(json.loads(marker.read_text(encoding="utf-8"))["kept"])
 
 
 def set_aside(path: Path) -> Path:
