@@ -394,19 +394,64 @@ def test_a_refusal_that_is_no_calls_is_an_entry_too(world: World) -> None:
     world.serve()
     world.raw(b"GET / HTTP/1.1\r\n\r\n\n\n").line()
     world.raw("mcp/1", greeted=False, agent="no such name!").line()
+    control = world.raw("control/1", greeted=False)
+    control.send(b"nonsense\n")
+    control.line()
+    for opening in (b"hook/1 no-such-event\n\n", b"hook/1 session-start\nscope: nonsense\n\n"):
+        hook = world.raw(opening + json.dumps({"cwd": str(world.project), "session_id": "s-9"}).encode())
+        hook.socket.shutdown(socket.SHUT_WR)
+        hook.file.read()
     session = world.session()
     session.ask(b"{ no JSON")
+    session.ask({"jsonrpc": "2.0", "id": 1, "method": "no/such"})
+    session.ask({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": 5}})
+    modern = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
+    assert (
+        code_of(session.ask({"jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": modern}))
+        == "mixed_protocols"
+    )
+    world.raw().ask(call("early", "zc_status"))
+    assert (
+        code_of(world.raw().ask({"jsonrpc": "2.0", "id": 4, "method": "tools/list", "params": modern}))
+        == "bad_params"
+    )
     rpc = world.raw("rpc/1", session="cli-7")
     assert rpc.ask(b"5")["structured"]["error"]["code"] == "malformed_json"
-
-    def entered() -> set[tuple[str, str]]:
-        tail = world.person().call("audit.tail", {"machine": True}).structured["entries"]
-        return {(e["principal"], e["outcome"]) for e in tail if e["kind"] == "refusal"}
+    with piped(world) as shim:
+        shim.initialize()
+        shim.ask(call(5, "zc_remember", key="k", value="x" * (limits.LINE_BYTES + 1)))
 
     mine = f"uid:{os.getuid()}"
-    expected = {("door:socket", "bad_preamble"), ("door:socket", "bad_agent_id"), (mine, "malformed_json")}
-    wait_until(lambda: expected <= entered(), "the entries")
+    expected = {
+        ("door:socket", "bad_preamble"),
+        ("door:socket", "bad_agent_id"),
+        ("door:socket", "unknown_request"),
+        (mine, "unknown_event"),
+        (mine, "bad_setting"),
+        (mine, "malformed_json"),
+        (mine, "unknown_method"),
+        (mine, "bad_params"),
+        (mine, "mixed_protocols"),
+        (mine, "not_initialized"),
+        (mine, "line_too_long"),
+    }
+    wait_until(lambda: expected <= refusals(world), "the entries")
     assert world.person().call("audit.verify", {"machine": True}).structured["status"] == "OK"
+
+
+def refusals(world: World) -> set[tuple[str, str]]:
+    """Who was refused with which code, as the machine's ledger tells."""
+    tail = world.person().call("audit.tail", {"machine": True, "limit": 100}).structured["entries"]
+    return {(e["principal"], e["outcome"]) for e in tail if e["kind"] == "refusal"}
+
+
+def test_a_flood_of_an_authenticated_client_is_entered_in_full(world: World) -> None:
+    world.serve()
+    session = world.session()
+    for _ in range(30):
+        session.ask(b"{ no JSON")
+    tail = world.person().call("audit.tail", {"machine": True, "limit": 100}).structured["entries"]
+    assert [e["outcome"] for e in tail].count("malformed_json") == 30
 
 
 def test_a_half_line_and_a_sudden_end(world: World) -> None:

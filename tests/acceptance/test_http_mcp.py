@@ -85,32 +85,89 @@ def test_the_official_client_remembers_and_recalls(service: HttpService, mode: s
 def test_what_is_no_message_has_a_code_and_an_entry(
     service: HttpService, body: bytes, number: int, code: str
 ) -> None:
-    def entered() -> int:
-        with sqlite3.connect(f"file:{service.home / 'machine.db'}?mode=ro", uri=True) as database:
-            return sum(code in repr(row) for row in database.execute("select * from ledger_bodies"))
-
-    before = entered()
+    before = refused_with(service, code)
     with service.client(**ACCEPT, **{"Content-Type": "application/json"}) as client:
         answer = client.post("/mcp", content=body)
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["code"], error["data"]["code"]) == (number, code) and error["data"]["hint"]
-    assert entered() == before + 1
+    assert refused_with(service, code) == before + 1
+
+
+def refused_with(service: HttpService, code: str) -> int:
+    """How many entries of the machine's ledger say so."""
+    with sqlite3.connect(f"file:{service.home / 'machine.db'}?mode=ro", uri=True) as database:
+        return sum(
+            f'"outcome":"{code}"' in repr(row) for row in database.execute("select * from ledger_bodies")
+        )
+
+
+MODERN_HEADERS = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "body", "status", "code"),
+    [
+        ("POST", {}, PING, 400, "no_session"),
+        ("POST", {"Mcp-Session-Id": "f" * 32}, PING, 404, "unknown_session"),
+        ("POST", {"Accept": "text/html"}, INITIALIZE, 406, "not_acceptable"),
+        ("GET", {"Mcp-Session-Id": "f" * 32}, None, 404, "unknown_session"),
+        ("PATCH", {}, None, 405, "wrong_method"),
+        ("GET", MODERN_HEADERS, None, 405, "wrong_method"),
+        ("POST", MODERN_HEADERS | {"Accept": "text/html"}, PING, 406, "not_acceptable"),
+        ("POST", MODERN_HEADERS, PING, 400, "bad_params"),
+        ("POST", MODERN_HEADERS, {**PING, "params": {"_meta": ENVELOPE}}, 400, "header_mismatch"),
+        (
+            "POST",
+            MODERN_HEADERS | {"Mcp-Method": "no/such"},
+            {"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {"_meta": ENVELOPE}},
+            404,
+            "unknown_method",
+        ),
+        (
+            "POST",
+            {"MCP-Protocol-Version": "1999-01-01", "Mcp-Method": "ping"},
+            PING
+            | {"params": {"_meta": ENVELOPE | {"io.modelcontextprotocol/protocolVersion": "1999-01-01"}}},
+            400,
+            "unsupported_protocol",
+        ),
+    ],
+)
+def test_what_the_protocol_refuses_has_a_code_and_an_entry(
+    service: HttpService, method: str, headers: dict[str, str], body: Any, status: int, code: str
+) -> None:
+    before = refused_with(service, code)
+    with service.client(**(ACCEPT | headers)) as client:
+        answer = client.request(method, "/mcp", json=body)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["data"]["code"] == code and error["data"]["hint"]
+    assert refused_with(service, code) == before + 1
+
+
+def test_a_second_stream_of_a_session_is_refused_with_a_code(service: HttpService) -> None:
+    with service.client(**ACCEPT) as client:
+        headers = initialize(client)
+        with client.stream("GET", "/mcp", headers=headers):
+            second = client.get("/mcp", headers=headers)
+    assert (second.status_code, second.json()["error"]["data"]["code"]) == (409, "stream_taken")
 
 
 @pytest.mark.parametrize("headers", [{}, {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call"}])
 def test_a_call_without_arguments_that_are_any_has_a_code(
     service: HttpService, headers: dict[str, str]
 ) -> None:
-    modern = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
     params: dict[str, Any] = {"name": "zc_status", "arguments": [1]}
     with service.client(**ACCEPT, **headers) as client:
         if headers:
-            params["_meta"] = modern
+            params["_meta"] = ENVELOPE
             client.headers["Mcp-Name"] = "zc_status"
         else:
             hands = client.post("/mcp", json=INITIALIZE)

@@ -40,6 +40,8 @@ class HookAnswer:
     stderr: bytes = b""
     trouble: ZcError | None = None
     """Why what was reported could not be entered; the hook is not told."""
+    refused: ZcError | None = None
+    """Why it never became a call: to be entered as such."""
 
     def wire(self) -> bytes:
         """Return the bytes for the hook: a line with exit code and lengths, then both texts."""
@@ -75,24 +77,31 @@ def answer(corridor: Corridor, caller: Caller, event: str, payload: dict[str, An
     handler = _HANDLERS.get(event)
     if handler is None:
         log.warning("a hook reported the unknown event %r", event[:40])
-        return OPEN
+        return HookAnswer(
+            refused=InvalidInput("unknown_event", "No hook has this event.", "Run `zc install claude-code`.")
+        )
     if caller.project is None:
         return OPEN if caller.trouble is None else refused(event, caller.trouble)
-    principal = replace(caller.principal, session=session_of(payload))
-    return handler(corridor, replace(caller, principal=principal), payload)
+    return handler(corridor, in_session(caller, payload), payload)
+
+
+def in_session(caller: Caller, payload: dict[str, Any]) -> Caller:
+    """Return the caller as one of the client's session that the payload names."""
+    return replace(caller, principal=replace(caller.principal, session=session_of(payload)))
 
 
 def refused(event: str, error: ZcError) -> HookAnswer:
     """Return what a hook prints whose caller is refused: at the session's start one line, for a person to act on."""
     if event != "session-start":
-        return OPEN
-    return _say({"systemMessage": f"SecureContext could not recall: {error.message} {error.hint}"})
+        return HookAnswer(refused=error)
+    said = _say({"systemMessage": f"SecureContext could not recall: {error.message} {error.hint}"})
+    return replace(said, refused=error)
 
 
 def _session_start(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
     done = _call(corridor, caller, "session.start", {"source": _text(payload.get("source"), 40) or "startup"})
-    if done.error is not None:
-        return refused("session-start", done.error)
+    if done.error is not None:  # a call, and entered as one
+        return replace(refused("session-start", done.error), refused=None)
     context = done.text[: limits.HOOK_CHARACTERS - 500]
     return _say({"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": context}})
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +20,12 @@ from securecontext.app import App
 from securecontext.http.api import Run, make_api
 from securecontext.http.auth import Guard
 from securecontext.http.connections import Connection, Room, most_connections
+from securecontext.http.protocol import Explain
 from securecontext.http.refusals import Refusals
 from securecontext.http.streams import NoMessage, Streams, who_calls
 from securecontext.pipeline.callers import Caller
 from securecontext.settings import Settings
-from securecontext.types.errors import Unavailable
+from securecontext.types.errors import Unavailable, ZcError
 
 log = logging.getLogger("securecontext.http")
 ADDRESS = "127.0.0.1"
@@ -33,7 +34,9 @@ BACKLOG = 128
 CLOSE_SECONDS = 5.0
 """How long calls that are under way may still take when the service ends."""
 
-MakeServer = Callable[[Any, Any, Callable[[Any], Caller]], Server[Any]]
+MakeServer = Callable[
+    [Any, Any, Callable[[Any], Caller], Callable[[ZcError, Any], Awaitable[None]]], Server[Any]
+]
 """`mcp.server.make_server`, handed in because doors do not know each other."""
 
 
@@ -45,6 +48,7 @@ class Surroundings:
         run: runs blocking work on the service's worker threads.
         make_server: makes the MCP server for ``/mcp``.
         no_message: looks at its messages before that server.
+        explain: puts what that server refuses into our words.
         present: held while a client's request is under way.
         tell: told the address once the door is open.
     """
@@ -52,6 +56,7 @@ class Surroundings:
     run: Run
     make_server: MakeServer
     no_message: NoMessage
+    explain: Explain
     present: Callable[[], AbstractContextManager[None]]
     tell: Callable[[str], None]
 
@@ -66,8 +71,12 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
     listening = listening_socket(settings.http_port or 0)
     port = int(listening.getsockname()[1])
     refusals = Refusals(lambda: app.machine, token, around.run)
-    tools = around.make_server(app.corridor, around.run, who_calls(app, token))
-    streams = Streams(tools, port, around.no_message, refusals.enter)
+
+    async def enter(error: ZcError, context: Any) -> None:
+        await refusals.enter(error, context.request.scope, known=True)
+
+    tools = around.make_server(app.corridor, around.run, who_calls(app, token), enter)
+    streams = Streams(tools, port, around.no_message, around.explain, refusals.enter)
     api = make_api(app, app.corridor, token, around.run, refusals.enter)
     api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
     guard = Guard(api, token=token, port=port, enter=refusals.enter, present=around.present)

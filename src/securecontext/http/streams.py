@@ -26,6 +26,7 @@ from securecontext.boundaries.limits import HTTP_BODY_BYTES
 from securecontext.boundaries.policy import Standing
 from securecontext.http.auth import Enter, loopback_hosts
 from securecontext.http.callers import caller_of, one_value
+from securecontext.http.protocol import Explain, explained
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.world import World
 from securecontext.types.errors import ZcError
@@ -61,13 +62,17 @@ class Streams(StreamableHTTPSessionManager):
     Args:
         server: the SDK's server with our tools.
         port: the port that we listen on.
-        no_message: looks at what the SDK would take for something else, or refuse without a code.
+        no_message: looks at what the SDK would take for something else.
+        explain: puts what the SDK refuses into our words.
         enter: told of what is refused here.
     """
 
-    def __init__(self, server: Server[Any], port: int, no_message: NoMessage, enter: Enter) -> None:
+    def __init__(
+        self, server: Server[Any], port: int, no_message: NoMessage, explain: Explain, enter: Enter
+    ) -> None:
         self._no_message = no_message
-        self._refused = enter
+        self._explain = explain
+        self._enter = enter
         self._events = Events(KEPT_EVENTS, KEPT_BYTES)
         hosts = sorted(loopback_hosts(port))
         super().__init__(
@@ -101,11 +106,11 @@ class Streams(StreamableHTTPSessionManager):
             body = await receive()
             if refused := self._no_message(body.get("body", b"")):
                 error, answer = refused
-                await self._refused(error, scope, known=True)
+                await self._enter(error, scope, known=True)
                 await Response(answer, 400, media_type="application/json")(scope, receive, send)
                 return
             receive = _first(body, receive)
-        await self.handle_request(scope, receive, send)
+        await explained(self.handle_request, scope, receive, send, explain=self._explain, enter=self._enter)
 
 
 def _first(message: Message, receive: Receive) -> Receive:

@@ -20,29 +20,38 @@ from mcp.server.lowlevel import Server
 from mcp.shared.dispatcher import as_request_id, coerce_request_id
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
+from mcp_types.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from pydantic import ValidationError
 
 from securecontext import __version__, rendezvous
 from securecontext.mcp.flow import Flow
+from securecontext.mcp.protocol import Refusal, in_our_words, refusal
 from securecontext.mcp.tools import INSTRUCTIONS, listed_tools
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.corridor import Answer, Corridor
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import ZcError
 
 IDEMPOTENCY_KEY = "securecontext/idempotency-key"
 """``_meta`` member under which the shim gives each call a key, so that a resent call is not done twice."""
 
+UNSENT = "securecontext/unsent"
+"""Method by which the shim tells of a message that it could not send on, so that this refusal too is entered."""
+
 Run = Callable[[Callable[[], Answer]], Awaitable[Answer]]
 """Runs a blocking call on a worker thread."""
 
+Enter = Callable[[ZcError, Any], Awaitable[None]]
+"""Enters a refusal that never became a call, given the SDK's context of the request."""
 
-def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller]) -> Server[Any]:
+
+def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller], enter: Enter) -> Server[Any]:
     """Return the SDK's server with our tools.
 
     Args:
         corridor: where calls go.
         run: worker threads for them.
         who: the caller of a request, from the SDK's request context; may block, and refuse.
+        enter: told of what the SDK refuses.
     """
 
     async def on_list_tools(_context: Any, _params: Any) -> types.ListToolsResult:
@@ -72,29 +81,25 @@ def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller]) -> S
         on_list_tools=on_list_tools,
         on_call_tool=on_call_tool,
     )
+
+    async def explain(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        try:
+            return await call_next(ctx)
+        except ValidationError as error:
+            hint = f"Send params as the protocol describes them for {ctx.method[:100]}, with `arguments` as an object."
+            refused = refusal(INVALID_PARAMS, "bad_params", hint)
+            await enter(refused.error, ctx)
+            raise MCPError.from_error_data(refused.wire) from error
+        except MCPError as error:
+            said = in_our_words(error.error)
+            if said is None:
+                raise
+            await enter(said.error, ctx)
+            raise MCPError.from_error_data(said.wire) from error
+
     # In place of the SDK's tracing: nobody here listens to spans, and every message would pay for them.
-    server.middleware[:] = [_explain]
+    server.middleware[:] = [explain]
     return server
-
-
-async def _explain(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Give the SDK's own refusals a stable code and the next step, as ours have them."""
-    try:
-        return await call_next(ctx)
-    except ValidationError as error:
-        hint = f"Send params as the protocol describes them for {ctx.method[:100]}, with `arguments` as an object."
-        raise _refused(-32602, "bad_params", hint) from error
-    except MCPError as error:
-        if error.error.code == -32601:
-            raise _refused(-32601, "unknown_method", "This server has tools; see `tools/list`.") from error
-        early = error.error.code == -32602 and not error.error.data  # nothing else is refused like this
-        if early:
-            raise _refused(-32602, "not_initialized", "Begin the session with `initialize`.") from error
-        raise
-
-
-def _refused(number: int, code: str, hint: str) -> MCPError:
-    return MCPError(number, _words(code, hint), {"code": code, "hint": hint})
 
 
 def rendered(answer: Answer, seconds: float) -> types.CallToolResult:
@@ -112,7 +117,7 @@ async def serve_lines(
     reader: asyncio.StreamReader,
     send: Callable[[bytes], Awaitable[None]],
     flow: Flow | None = None,
-    refused: Callable[[ZcError], Awaitable[None]] | None = None,
+    enter: Callable[[ZcError], Awaitable[None]] | None = None,
 ) -> None:
     """Serve one client until it goes: lines in, lines out.
 
@@ -121,7 +126,7 @@ async def serve_lines(
         reader: of the client's lines.
         send: writes one line; raises OSError when the client is gone or does not read.
         flow: bounds and tells what is under way.
-        refused: told of each line that is no message, after its answer.
+        enter: told of each line that is refused before the server sees it.
     """
     under_way = flow or Flow()
     inward, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -132,11 +137,8 @@ async def serve_lines(
             while True:
                 try:
                     line = await reader.readline()
-                except (
-                    ValueError
-                ):  # longer than any message may be: what follows cannot be told apart any more
-                    hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
-                    await turn_down(_no_message(None, -32700, "line_too_long", hint))
+                except ValueError:  # longer than a message may be: what follows cannot be told apart any more
+                    await turn_down(_unsent(None, "line_too_long"))
                     return
                 if not line.endswith(b"\n"):
                     return
@@ -152,16 +154,26 @@ async def serve_lines(
                     await inward.send(SessionMessage(message))
 
     async def turn_down(line: NoMessage) -> None:
+        if enter is not None:
+            await enter(line.error)
         await send(line.answer)
-        if refused is not None:
-            await refused(line.error)
+
+    async def explained(message: types.JSONRPCMessage) -> types.JSONRPCMessage:
+        """Put what the SDK refused before its middleware into our words, and enter it."""
+        said = in_our_words(message.error) if isinstance(message, types.JSONRPCError) else None
+        if said is None:
+            return message
+        if enter is not None:
+            await enter(said.error)
+        return message.model_copy(update={"error": said.wire})
 
     async def write_lines() -> None:
         async with outward:
             async for item in outward:
-                await send(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
-                if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
-                    ident = item.message.id
+                message = await explained(item.message)
+                await send(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+                if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+                    ident = message.id
                     under_way.settle(None if ident is None else coerce_request_id(ident))
 
     async with anyio.create_task_group() as group:
@@ -209,29 +221,31 @@ def parse_line(line: bytes) -> types.JSONRPCMessage | NoMessage | None:
     if not line.strip():
         return None
     if rendezvous.crowded(line):
-        return _no_message(None, -32600, "too_many_values", "Send less in one message.")
+        return _unsent(None, "too_many_values")
     try:
         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError:
         pass
     else:
+        if isinstance(message, types.JSONRPCRequest | types.JSONRPCNotification) and message.method == UNSENT:
+            return _unsent(getattr(message, "id", None), (message.params or {}).get("code"))
         # A request whose id is no id would pass for a notification, and its client would wait for ever.
         if not isinstance(message, types.JSONRPCNotification) or "id" not in json.loads(line):
             return message
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return _no_message(None, -32700, "malformed_json", "Send one JSON-RPC message a line, as UTF-8.")
+        return _no_message(None, PARSE_ERROR, "malformed_json", "Send one JSON-RPC message a line, as UTF-8.")
     form = 'Send {"jsonrpc": "2.0", "id": …, "method": …} as one object.'
     if not isinstance(value, dict):
-        return _no_message(None, -32600, "not_json_rpc", form)
+        return _no_message(None, INVALID_REQUEST, "not_json_rpc", form)
     ident = as_request_id(value.get("id"))
     asks = ident is not None or "id" not in value
     if not (asks and value.get("jsonrpc") == "2.0" and isinstance(value.get("method"), str)):
-        return _no_message(ident, -32600, "not_json_rpc", form)
+        return _no_message(ident, INVALID_REQUEST, "not_json_rpc", form)
     if not isinstance(value.get("params"), dict | None):
-        return _no_message(ident, -32602, "bad_params", "Send params as an object.")
-    return _no_message(ident, -32602, "bad_text", "Send valid Unicode: no lone surrogates.")
+        return _no_message(ident, INVALID_PARAMS, "bad_params", "Send params as an object.")
+    return _no_message(ident, INVALID_PARAMS, "bad_text", "Send valid Unicode: no lone surrogates.")
 
 
 def no_message(body: bytes) -> NoMessage | None:
@@ -240,11 +254,16 @@ def no_message(body: bytes) -> NoMessage | None:
     return parsed if isinstance(parsed, NoMessage) else None
 
 
-def _no_message(ident: Any, number: int, code: str, hint: str) -> NoMessage:
-    error = {"code": number, "message": _words(code, hint), "data": {"code": code, "hint": hint}}
-    answer = json.dumps({"jsonrpc": "2.0", "id": ident, "error": error}).encode() + b"\n"
-    return NoMessage(InvalidInput(code, _words(code), hint), answer)
+def _unsent(ident: int | str | None, code: object) -> NoMessage:
+    """Return the refusal of what is too large to be looked at: found by us, or by the shim, which tells."""
+    if code == "line_too_long":
+        return _no_message(
+            ident, PARSE_ERROR, code, f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
+        )
+    return _no_message(ident, INVALID_REQUEST, "too_many_values", "Send less in one message.")
 
 
-def _words(code: str, hint: str = "") -> str:
-    return f"{code.replace('_', ' ').capitalize()}. {hint}".strip()
+def _no_message(ident: int | str | None, number: int, code: str, hint: str) -> NoMessage:
+    refused: Refusal = refusal(number, code, hint)
+    answer = json.dumps({"jsonrpc": "2.0", "id": ident, "error": refused.wire.model_dump()}).encode() + b"\n"
+    return NoMessage(refused.error, answer)

@@ -25,6 +25,8 @@ if __name__ == "__main__":  # run as a file: the package is not on the path of a
 from securecontext import __version__, handover, rendezvous
 
 KEY = "securecontext/idempotency-key"
+UNSENT = "securecontext/unsent"
+"""Method that tells the service of a message that is too large to be sent on, so that it refuses and enters it."""
 TRIES = 3
 """Connections in a row on which the same messages were sent without any answer, until they are answered by us."""
 START_SECONDS = 20.0
@@ -161,16 +163,11 @@ class Shim:
         elif method == "tools/call":
             line = self._keyed(message)
         asks = method is not None and isinstance(ident, str | int) and not isinstance(ident, bool)
-        if len(line) >= rendezvous.LINE_BYTES:
-            hint = f"Keep messages below {rendezvous.LINE_BYTES >> 20} MiB."
-            self._refuse(ident if asks else None, "line_too_long", f"The message is too long. {hint}", hint)
-            return
-        if rendezvous.crowded(line):
-            hint = "Send less in one message."
-            self._refuse(
-                ident if asks else None, "too_many_values", f"The message has too many values. {hint}", hint
-            )
-            return
+        too_long = len(line) >= rendezvous.LINE_BYTES
+        if too_long or rendezvous.crowded(line):  # the service is told that, and refuses what it does not see
+            code = "line_too_long" if too_long else "too_many_values"
+            unsent = {"jsonrpc": "2.0", "method": UNSENT, "params": {"code": code}}
+            line = json.dumps(unsent | {"id": ident} if asks else unsent).encode()
         self._send(line, json.dumps(ident) if asks else None)
 
     def _keyed(self, message: dict[str, object]) -> bytes:

@@ -27,7 +27,7 @@ from securecontext.handover import numbers
 from securecontext.service import guard, journal
 from securecontext.service.address import Address
 from securecontext.settings import Settings
-from securecontext.types.errors import ZcError
+from securecontext.types.errors import InvalidInput, ZcError
 
 if TYPE_CHECKING:
     from securecontext.service.spool import Spool
@@ -205,7 +205,11 @@ class Daemon:
         return module
 
     def control(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer the control door: ``status``, ``stop``, or ``handover`` to a newer version."""
+        """Answer the control door: ``status``, ``stop``, or ``handover`` to a newer version.
+
+        Raises:
+            InvalidInput: it asks for something else.
+        """
         match request.get("do"):
             case "status":
                 return self._status()
@@ -219,14 +223,11 @@ class Daemon:
                     self._stop()
                 return {"ok": newer, "pid": os.getpid(), "version": __version__}
             case _:
-                return {
-                    "ok": False,
-                    "error": {
-                        "code": "unknown_request",
-                        "message": "The control door does not know this request.",
-                        "hint": "Use `zc service --help`.",
-                    },
-                }
+                raise InvalidInput(
+                    "unknown_request",
+                    "The control door does not know this request.",
+                    "Use `zc service --help`.",
+                )
 
     def _stop(self) -> None:
         if self._stopping is not None:
@@ -308,7 +309,12 @@ class Daemon:
                 await asyncio.sleep(0.005)
             door = await asyncio.to_thread(importlib.import_module, name)
         around = door.Surroundings(
-            self.listener.run, mcp.make_server, mcp.no_message, self._present, self._http_is_at
+            self.listener.run,
+            mcp.make_server,
+            mcp.no_message,
+            mcp.in_our_words,
+            self._present,
+            self._http_is_at,
         )
         try:
             await door.serve(self.app, self.settings, around)

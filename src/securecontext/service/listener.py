@@ -200,7 +200,10 @@ class Listener:
             who = caller.principal
             return EntryDraft(who.name, who.session, who.claimed_agent, "refusal", body)
 
-        await self._refusals.enter(draft)
+        if caller is None:
+            await self._refusals.enter(draft)
+        else:
+            await self._refusals.write(draft(0))
 
     # Doors
 
@@ -217,10 +220,15 @@ class Listener:
         raw = b"".join(parts) if size <= HOOK_BYTES else b'{"unread_bytes": %d}' % size
         uid = os.getuid()
         with self._daemon.urgent(), self._owing():
-            answer = await self.run(lambda: self._answer_hook(opening, uid, raw))
+            answer, caller = await self.run(lambda: self._answer_hook(opening, uid, raw))
             await self._send(writer, answer.wire())
+            if answer.refused is not None:
+                await self._enter(answer.refused, caller)
 
-    def _answer_hook(self, opening: Opening, uid: int, raw: bytes) -> handlers.HookAnswer:
+    def _answer_hook(
+        self, opening: Opening, uid: int, raw: bytes
+    ) -> tuple[handlers.HookAnswer, Caller | None]:
+        """Return the answer, and whose hook it is; None where the caller is refused."""
         payload = handlers.parse(raw)
         headers = dict(opening.headers)
         if isinstance(payload.get("cwd"), str) and not headers.get("project-path"):
@@ -231,10 +239,11 @@ class Listener:
         except ZcError as error:
             log.warning("a hook was refused: %s", error.code)
             if opening.word == "session-start" or not headers.pop("agent", ""):
-                return handlers.refused(opening.word, error)
+                return handlers.refused(opening.word, error), None
             # The start has told the person. What tools do is entered all the same, without the name that is none.
             caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
-        return handlers.answer(self._app.corridor, caller, opening.word, payload)
+        done = handlers.answer(self._app.corridor, caller, opening.word, payload)
+        return done, handlers.in_session(caller, payload)
 
     async def _rpc(
         self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -246,9 +255,9 @@ class Listener:
             with self._owing():
                 work = functools.partial(answer_line, self._app.corridor, caller, line)
                 answer, refused = await self.run(work)
-                await self._send(writer, answer)
                 if refused is not None:
                     await self._enter(refused, caller)
+                await self._send(writer, answer)
 
     async def _mcp(
         self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -261,15 +270,19 @@ class Listener:
             self._daemon.touched()
             return await self.run(work)
 
+        async def enter(error: ZcError, _context: Any) -> None:
+            await self._enter(error, caller)
+
         send: Callable[[bytes], Awaitable[None]] = functools.partial(self._send, writer)
-        server = server_module.make_server(self._app.corridor, run, lambda _context: caller)
+        server = server_module.make_server(self._app.corridor, run, lambda _context: caller, enter)
         flow = Flow()
         if self._stopping:
             return
         self._flows.add(flow)
         try:
-            enter = functools.partial(self._enter, caller=caller)
-            await server_module.serve_lines(server, reader, send, flow, enter)
+            await server_module.serve_lines(
+                server, reader, send, flow, functools.partial(self._enter, caller=caller)
+            )
         finally:
             self._flows.discard(flow)
 
@@ -280,8 +293,14 @@ class Listener:
             request = json.loads(line)
         except (ValueError, RecursionError):
             request = {}
-        answer = self._daemon.control(request if isinstance(request, dict) else {})
+        refused = None
+        try:
+            answer = self._daemon.control(request if isinstance(request, dict) else {})
+        except InvalidInput as error:
+            refused, answer = error, {"ok": False, "error": error.as_dict()}
         await self._send(writer, json.dumps(answer).encode() + b"\n")
+        if refused is not None:
+            await self._enter(refused)
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
