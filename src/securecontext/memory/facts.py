@@ -120,7 +120,9 @@ _COLUMNS = (
 )
 _PLACE = (facts.c.project == bindparam("in_project")) & (facts.c.agent == bindparam("in_agent"))
 _CURRENT = select(*_COLUMNS).where(
-    _PLACE, facts.c.key == bindparam("of_key"), facts.c.state.in_(("active", "archived"))
+    _PLACE,
+    facts.c.key == bindparam("of_key"),
+    or_(facts.c.state == "active", facts.c.state == "archived"),  # `in_` costs more at each call
 )
 _COUNT = select(func.count()).select_from(facts).where(_PLACE, facts.c.state == "active")
 _ACTIVE = select(*_COLUMNS).where(_PLACE, facts.c.state == "active")

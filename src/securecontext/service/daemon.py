@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -42,6 +43,10 @@ LOOK_SECONDS = 1.0
 WARM_SECONDS = 1.0
 """How long after its start the service begins to import for doors that nobody has used yet."""
 
+COLLECT_AFTER = (10_000, 20, 50)
+"""Thresholds of the garbage collector. A call makes some thousand objects and hardly a cycle among them; with Python's
+700, each call would be interrupted to look through them all."""
+
 HEAVY = ("pydantic", "mcp_types", "mcp.server.lowlevel", "securecontext.mcp.server")
 """Imported one by one, with a look in between whether a hook waits: an import holds the interpreter."""
 HEAVY_FOR_HTTP = ("fastapi", "uvicorn", "mcp.server.streamable_http_manager", "securecontext.http.door")
@@ -50,6 +55,7 @@ HEAVY_FOR_HTTP = ("fastapi", "uvicorn", "mcp.server.streamable_http_manager", "s
 def serve(settings: Settings) -> int:
     """Run the service until it ends; return the exit code: 0 done (or another one serves already), 7 not startable."""
     home = settings.home
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         claim = _claimed(home)
         if claim is None:
@@ -302,12 +308,14 @@ class Daemon:
     async def _warm(self) -> None:
         await asyncio.sleep(WARM_SECONDS)
         mcp = await self.mcp()
+        gc.freeze()  # modules stay: nobody needs to look through them again
         if self.settings.http_port is None:
             return
         for name in HEAVY_FOR_HTTP:
             while self._urgent:
                 await asyncio.sleep(0.005)
             door = await asyncio.to_thread(importlib.import_module, name)
+        gc.freeze()
         around = door.Surroundings(
             self.listener.run,
             mcp.make_server,

@@ -388,7 +388,9 @@ def test_a_duration_that_is_none_is_left_out(house, duration):
 
 def test_an_unknown_event_is_logged_and_passes(house, caplog):
     with caplog.at_level(logging.WARNING):
-        assert report(house, "pre-everything", {}) == handlers.OPEN
+        answer = report(house, "pre-everything", {})
+    assert answer.wire() == handlers.OPEN.wire()
+    assert answer.refused is not None and answer.refused.code == "unknown_event"
     assert "unknown event" in caplog.text
 
 
@@ -402,7 +404,8 @@ def test_a_folder_without_a_project_passes(house):
                 "Call from an existing folder."
             }
         else:
-            assert answer == handlers.OPEN
+            assert answer.wire() == handlers.OPEN.wire()
+        assert answer.refused is not None and answer.refused.code == "no_such_folder"
 
 
 JSON = st.recursive(
