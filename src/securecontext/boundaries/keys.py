@@ -4,18 +4,15 @@ Each root is a file ``<folder>/<name>.root`` of one line, mode 0600 in a folder 
 
     securecontext-root v1 <name> <signer id> <epoch> <base64 of 64 bytes>
 
-A file that others could read or write is refused, not repaired: what was exposed may have been copied. Derived keys
-carry labels, so no two uses share a key: see ``chain`` for the stream keys. The epoch is 0 until the ledger root is
-ratcheted; ``kid`` already names signer and epoch.
+How a file is checked: see ``private_files``. Derived keys carry labels, so no two uses share a key: see ``chain``
+for the stream keys. The epoch is 0 until the ledger root is ratcheted; ``kid`` already names signer and epoch.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import os
 import secrets
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +22,7 @@ from typing import Literal, NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from securecontext.boundaries import private_files
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.chain import STREAM_KEY_LABEL
 from securecontext.types.errors import InvalidInput, Unavailable
@@ -91,11 +89,8 @@ class Keyring:
                 "Set ZC_MACHINE_SECRET to the output of `head -c 48 /dev/urandom | base64 -w0`, or unset it.",
             )
         try:
-            descriptor = _open_folder(folder)
-            try:
+            with private_files.opened(folder) as descriptor:
                 roots = {name: _root(descriptor, folder, name, machine_secret) for name in ROOTS}
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise Unavailable(
                 "key_folder_unusable",
@@ -159,74 +154,22 @@ def _root(descriptor: int, folder: Path, name: RootName, machine_secret: bytes |
         return stored or _Root(name, "seeded", 0, seed)
     if stored is not None:
         return stored
-    _make(descriptor, _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES)))
+    made = _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
+    private_files.make(descriptor, f"{name}.root", made.line())
     stored = _load(descriptor, folder, name)  # ours, or that of a process that was first
     if stored is None:
         raise FileNotFoundError(2, "a root file vanished while it was made")
     return stored
 
 
-def _open_folder(folder: Path) -> int:
-    """Return a descriptor of the checked folder; all later access goes through it, so it cannot be exchanged."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    else:
-        _sync_folder(folder.parent)
-    if folder.is_symlink() or not folder.is_dir():
-        raise _unsafe_folder(
-            folder, "is not a folder of its own", f"Move it away: `mv {folder} {folder}.aside`."
-        )
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
-        os.close(descriptor)
-        raise _unsafe_folder(folder, "belongs to another user", f"Look who made it: `ls -ld {folder}`.")
-    if status.st_mode & 0o077:
-        os.close(descriptor)
-        raise _unsafe_folder(folder, "is open to other users", f"Close it: `chmod 700 {folder}`.")
-    return descriptor
-
-
-def _unsafe_folder(folder: Path, what: str, hint: str) -> Unavailable:
-    return Unavailable("key_folder_unsafe", f"The key folder {folder} {what}.", hint)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _load(descriptor: int, folder: Path, name: RootName) -> _Root | None:
-    """Return the root in the file, or None when there is no file; refuse a file that is not private."""
     path = folder / f"{name}.root"
-    try:
-        status = os.lstat(path.name, dir_fd=descriptor)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        raise _unsafe_file(path, "is not a regular file", f"Move it away: `mv {path} {path}.aside`.")
-    # O_NOFOLLOW and O_NONBLOCK: should the name be exchanged after the look, no link is followed, no pipe waited on.
-    opened = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=descriptor)
-    with os.fdopen(opened, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _unsafe_file(path, "is not a regular file", f"Move it away: `mv {path} {path}.aside`.")
-        if status.st_uid != os.geteuid():
-            raise _unsafe_file(path, "belongs to another user", f"Look who made it: `ls -l {path}`.")
-        if status.st_mode & 0o177:
-            raise _unsafe_file(
-                path, "is open to others", f"If nobody has read it, close it: `chmod 600 {path}`."
-            )
-        return _parse(file.read(4096), path, name)
 
+    def refuse(what: str, hint: str) -> Unavailable:
+        return Unavailable("root_file_unsafe", f"The key file {path} {what}.", hint)
 
-def _unsafe_file(path: Path, what: str, hint: str) -> Unavailable:
-    return Unavailable("root_file_unsafe", f"The key file {path} {what}.", hint)
+    data = private_files.load(descriptor, path, refuse)
+    return None if data is None else _parse(data, path, name)
 
 
 def _parse(data: bytes, path: Path, name: RootName) -> _Root:
@@ -252,22 +195,3 @@ def _parse(data: bytes, path: Path, name: RootName) -> _Root:
             "Install the newest version of SecureContext.",
         )
     return root
-
-
-def _make(descriptor: int, root: _Root) -> None:
-    """Put a complete root file in place, unless one is there: the name appears with its full content or not at all."""
-    name = f"{root.name}.root"
-    draft = f".{name}.{secrets.token_hex(8)}"
-    opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=descriptor)
-    try:
-        with os.fdopen(opened, "wb") as file:
-            file.write(root.line())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
-        except FileExistsError:
-            return
-        os.fsync(descriptor)
-    finally:
-        os.unlink(draft, dir_fd=descriptor)
