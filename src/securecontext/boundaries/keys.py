@@ -5,7 +5,16 @@ Each root is a file ``<folder>/<name>.root`` of one line, mode 0600 in a folder 
     securecontext-root v1 <name> <signer id> <epoch> <base64 of 64 bytes>
 
 How a file is checked: see ``private_files``. Derived keys carry labels, so no two uses share a key: see ``chain``
-for the stream keys. The epoch is 0 until the ledger root is ratcheted; ``kid`` already names signer and epoch.
+for the stream keys, ``signers`` for those that sign checkpoints.
+
+The ledger root is **ratcheted**: at the end of an epoch ``R[i]`` is erased, and whoever takes today's root can make
+neither yesterday's MACs nor yesterday's signatures. ``kid`` is ``<signer id>.<epoch>``, and ::
+
+    R[i+1] = HKDF-SHA-256(R[i], info = canonical(["securecontext/ledger/v1/ratchet"])), 64 bytes
+
+An epoch ends in two steps, because the entries of the old one must be under a checkpoint before its root is gone:
+`begin_epoch` writes with the next root and still holds the old one, `end_epoch` erases the old one. After a death
+between them the old epoch goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +22,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -35,6 +45,7 @@ ROOT_BYTES = 64
 SECRET_MIN_BYTES = 32
 STREAM_KEYS_CACHED = 4096
 SEED_LABEL = "securecontext/root/v1/seeded"
+RATCHET_LABEL = "securecontext/ledger/v1/ratchet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +69,15 @@ class _Root:
 class Keyring:
     """The roots of one installation, opened and checked. Make it with `Keyring.open`; safe to share by threads."""
 
-    __slots__ = ("_derived", "_folder", "_roots")
+    __slots__ = ("_derived", "_folder", "_lock", "_roots", "_writing")
 
     def __init__(self, folder: Path, roots: dict[RootName, _Root]) -> None:
         self._folder = folder
         self._roots = roots
-        self._derived: Callable[[str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(self._derive)
+        self._writing = roots["ledger"]
+        """The ledger root of the epoch that is written in: the stored one, or while an epoch ends the one after it."""
+        self._lock = threading.Lock()
+        self._derived: Callable[[_Root, str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
 
     @classmethod
     def open(cls, folder: Path, machine_secret: bytes | None = None) -> Keyring:
@@ -79,7 +93,7 @@ class Keyring:
         Raises:
             InvalidInput: ``machine_secret_short``.
             Unavailable: ``key_folder_unsafe``, ``root_file_unsafe``, ``root_file_malformed``, ``root_conflict`` (a
-                root's file says something else than the machine secret), ``root_epoch_unknown``,
+                root's file says something else than the machine secret),
                 ``key_folder_unusable``.
         """
         if machine_secret is not None and len(machine_secret) < SECRET_MIN_BYTES:
@@ -92,48 +106,123 @@ class Keyring:
             with private_files.opened(folder) as descriptor:
                 roots = {name: _root(descriptor, folder, name, machine_secret) for name in ROOTS}
         except OSError as error:
-            raise Unavailable(
-                "key_folder_unusable",
-                f"The key folder {folder} cannot be used: {error.strerror}.",
-                f"Make sure that {folder.parent} exists, is writable and has free space, then start again.",
-            ) from error
+            raise _unusable(folder, error) from error
         return cls(folder, roots)
+
+    @property
+    def folder(self) -> Path:
+        """The key folder."""
+        return self._folder
 
     @property
     def kid(self) -> str:
         """The key id under which entries are written now: ``<signer id>.<epoch>``."""
-        return self._roots["ledger"].kid
+        return self._writing.kid
 
     def stream_key(self, log: str, stream: str) -> bytes:
         """Return the 32-byte MAC key with which entries of the stream are written now."""
-        return self._derived(log, stream)
+        return self._derived(self._writing, log, stream)
 
     def stream_key_for(self, kid: str, log: str, stream: str) -> bytes:
         """Return the 32-byte MAC key of a stream as the key id names it.
 
         Raises:
-            Unavailable: ``ledger_key_unknown``: this installation does not hold that key.
+            Unavailable: ``ledger_key_erased``: its epoch has ended; ``ledger_key_unknown``: this installation never
+                had that key.
         """
-        if kid != self.kid:
+        return self._derived(self._root_for(kid), log, stream)
+
+    def erased(self, kid: str) -> bool:
+        """Say whether a key was this installation's and is gone with its epoch."""
+        return self._epoch(kid) in range(self._roots["ledger"].epoch)
+
+    def derive(self, label: str, length: int, kid: str | None = None) -> bytes:
+        """Return a key derived from the ledger root of an epoch, by default the one that is written in.
+
+        Raises:
+            Unavailable: as `stream_key_for`.
+        """
+        root = self._writing if kid is None else self._root_for(kid)
+        return _hkdf(root.secret, canonical([label]), length)
+
+    def begin_epoch(self) -> str:
+        """Write with the next root from now on; return the key id of the epoch that is to end."""
+        with self._lock:
+            ending = self._roots["ledger"]
+            self._writing = _ratcheted(ending)
+            return ending.kid
+
+    def end_epoch(self) -> None:
+        """Erase the root of the epoch that ends: its file first, then our memory of it as far as Python lets us.
+
+        Raises:
+            Unavailable: ``key_folder_unsafe``, ``key_folder_unusable``; the epoch has then not ended.
+        """
+        with self._lock:
+            coming = self._writing
+            if coming is self._roots["ledger"]:
+                return
+            try:
+                with private_files.opened(self._folder) as descriptor:
+                    private_files.replace(descriptor, "ledger.root", coming.line())
+            except OSError as error:
+                raise _unusable(self._folder, error) from error
+            self._roots["ledger"] = coming
+            self._derived = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
+
+    def _epoch(self, kid: str) -> int:
+        """Return the epoch that a key id of ours names; -1 for another one."""
+        signer, _, epoch = kid.rpartition(".")
+        plain = epoch.isascii() and epoch.isdigit() and len(epoch) < 10 and str(int(epoch)) == epoch
+        return int(epoch) if plain and signer == self._writing.signer else -1
+
+    def _root_for(self, kid: str) -> _Root:
+        stored, writing = self._roots["ledger"], self._writing
+        if kid == writing.kid:
+            return writing
+        if kid == stored.kid:
+            return stored
+        epoch = self._epoch(kid)
+        if 0 <= epoch < stored.epoch:
             raise Unavailable(
-                "ledger_key_unknown",
-                "The ledger names a key that this installation does not hold.",
-                f"Look whether {self._folder} is the key folder that belongs to this database.",
+                "ledger_key_erased",
+                "The key of a past epoch of the ledger was erased, as it is meant to be.",
+                "What was written with it is vouched for by the checkpoints: run `zc audit verify`.",
             )
-        return self._derived(log, stream)
+        if epoch == stored.epoch + 1:  # a death left it in the database before the file was written
+            return _ratcheted(stored)
+        raise Unavailable(
+            "ledger_key_unknown",
+            "The ledger names a key that this installation does not hold.",
+            f"Look whether {self._folder} is the key folder that belongs to this database.",
+        )
 
     def root(self, name: RootName) -> bytes:
         """Return the 64 bytes of a root; for modules of ``boundaries``, which derive labelled keys from it."""
         return self._roots[name].secret
-
-    def _derive(self, log: str, stream: str) -> bytes:
-        return _hkdf(self._roots["ledger"].secret, canonical([STREAM_KEY_LABEL, log, stream]), 32)
 
     def __repr__(self) -> str:
         return f"<Keyring {self._folder} {self.kid}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a keyring is never serialised")
+
+
+def _stream_key(root: _Root, log: str, stream: str) -> bytes:
+    return _hkdf(root.secret, canonical([STREAM_KEY_LABEL, log, stream]), 32)
+
+
+def _ratcheted(root: _Root) -> _Root:
+    secret = _hkdf(root.secret, canonical([RATCHET_LABEL]), ROOT_BYTES)
+    return _Root(root.name, root.signer, root.epoch + 1, secret)
+
+
+def _unusable(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        "key_folder_unusable",
+        f"The key folder {folder} cannot be used: {error.strerror}.",
+        f"Make sure that {folder.parent} exists, is writable and has free space, then start again.",
+    )
 
 
 def _hkdf(secret: bytes, info: bytes, length: int) -> bytes:
@@ -186,12 +275,8 @@ def _parse(data: bytes, path: Path, name: RootName) -> _Root:
         raise malformed from None
     if (mark, version, found) != ("securecontext-root", "v1", name) or len(root.secret) != ROOT_BYTES:
         raise malformed
-    if root.line() != data or not 1 <= len(signer) <= 40 or "." in signer:
+    if root.epoch < 0 or root.line() != data or not 1 <= len(signer) <= 40 or "." in signer:
         raise malformed
-    if root.epoch != 0:
-        raise Unavailable(
-            "root_epoch_unknown",
-            f"The key file {path} stands at epoch {root.epoch}, which this version does not know.",
-            "Install the newest version of SecureContext.",
-        )
+    if root.epoch != 0 and name != "ledger":
+        raise malformed
     return root
