@@ -96,11 +96,6 @@ def vouched(connection: Connection, log: str, signers: Signers, leaf_index: obje
     return tree.included(leaf, leaf_index, signed.point.size, proof, signed.point.root)
 
 
-def unplaced(connection: Connection, log: str) -> bool:
-    """Say whether a log has entries without a place."""
-    return connection.execute(_unplaced.limit(1), {"in_log": log}).first() is not None
-
-
 def sequence(
     connection: Connection,
     log: str,
