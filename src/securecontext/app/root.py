@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from securecontext import __version__
 from securecontext.app import chores
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.ledgers import log_of, recorder
-from securecontext.boundaries import audit
+from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
@@ -87,7 +87,7 @@ class App:
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self._anchors = AnchorFile(home / "logs" / ANCHORS)
         kept = [self._anchors, *([AnchorFile(settings.witness_file)] if settings.witness_file else [])]
-        self._checkpoints = Checkpoints(self._keyring, kept, clock, new_id("svc"))
+        self._checkpoints = Checkpoints(self._keyring, kept, clock)
         self.corridor = Corridor(self, Policy(), Gate(Limits()))
 
     # World
@@ -326,6 +326,18 @@ class App:
             with suppress(Expired, Unavailable):
                 if self._checkpoints.due(store):
                     self.checkpoint(store)
+
+    def signers(self) -> signers.Signers:
+        """Return the public keys that the ledgers of this installation are signed with."""
+        return signers.read(self._keyring)
+
+    def proof(self, connection: Connection, entry: int) -> Iterator[bytes]:
+        """Yield the bundle that proves an entry of the ledger that this connection sees."""
+        return export.proof(connection, log_of(connection), self.signers(), entry)
+
+    def export(self, connection: Connection, *, bodies: bool) -> Iterator[bytes]:
+        """Yield the bundle of the whole ledger that this connection sees."""
+        return export.whole(connection, log_of(connection), self.signers(), bodies=bodies)
 
     def end_epoch(self) -> Sequence[str]:
         """End the epoch of the ledger's keys; return what could not be signed any more."""

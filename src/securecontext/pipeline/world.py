@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from securecontext.boundaries.audit import LedgerRow
+from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.places import Place
@@ -90,6 +91,15 @@ class World(Protocol):
 
     def end_epoch(self) -> Sequence[str]:
         """End the epoch of the ledger's keys; return what could not be signed any more."""
+
+    def signers(self) -> Signers:
+        """Return the public keys that the ledgers of this installation are signed with."""
+
+    def proof(self, connection: Connection, entry: int) -> Iterator[bytes]:
+        """Yield the bundle that proves an entry of the ledger that this connection sees."""
+
+    def export(self, connection: Connection, *, bodies: bool) -> Iterator[bytes]:
+        """Yield the bundle of the whole ledger that this connection sees."""
 
     def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
