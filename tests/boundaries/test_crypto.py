@@ -211,10 +211,10 @@ def test_a_link_in_place_of_the_file_is_refused(keys, tmp_path):
 
 def test_rt_s0_02_nothing_that_is_told_holds_a_byte_of_a_key(house):
     ring = Keyring.open(house.app.settings.home / "keys")
-    keys = Keys(ring._folder, ring.root("encryption"))
+    keys = Keys(ring.folder, ring.root("encryption"))
     encrypted = keys.encrypt()
     house.do("keys.rotate", PERSON)
-    later = Keys(ring._folder, ring.root("encryption"))
+    later = Keys(ring.folder, ring.root("encryption"))
     envelope = later.keys._envelope()
     secrets = [ring.root("encryption"), envelope.wrapping.secret, envelope.salt]
     secrets += [envelope.opened(key.id).secret for key in envelope.keys]
@@ -231,8 +231,8 @@ def test_rt_s0_02_nothing_that_is_told_holds_a_byte_of_a_key(house):
     told += [
         house.ask("keys.destroy", {"key_id": encrypted.key_id, "confirm": True}, who=PERSON),
         house.ask("keys.destroy", {"key_id": "dek_none", "confirm": True}, who=PERSON),
-        refusal(Keys(ring._folder, ring.root("encryption")), encrypted),
-        refusal(Keys(ring._folder, ROOT), encrypted),
+        refusal(Keys(ring.folder, ring.root("encryption")), encrypted),
+        refusal(Keys(ring.folder, ROOT), encrypted),
         refusal(keys, replace(encrypted, nonce=bytes(12))),
     ]
     text = b"\n".join(f"{each!r} {each}".encode() for each in told)
