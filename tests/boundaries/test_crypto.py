@@ -1,6 +1,7 @@
 """Attacks on encrypted states and their keys: changed, moved, of another key, destroyed, caught in a crash."""
 
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -257,7 +258,7 @@ def test_rotation_takes_new_keys_and_touches_no_body(keys):
     assert keys.encrypt().key_id == after.data_keys[-1].id != before[0].key_id
     assert [keys.decrypt(each).content for each in before] == [b"0", b"1", b"2"]
     held = keys.keys._envelope()
-    assert envelope.salt not in keys.file.read_bytes()
+    assert not any(spelling in keys.file.read_bytes() for spelling in spellings(envelope.salt))
     assert held.keys[0].wrapped != envelope.keys[0].wrapped
     assert held.opened(before[0].key_id).secret == envelope.opened(before[0].key_id).secret
     with pytest.raises(Tampered):  # the old wrapping key opens nothing of what is wrapped now
@@ -342,6 +343,43 @@ def test_readers_and_writers_go_on_in_the_midst_of_rotations(keys):
         thread.join()
     assert errors == [] and read and all(read)
     assert len(keys.keys.report().data_keys) == 21
+
+
+def test_two_processes_that_change_at_once_lose_nothing_of_each_other(keys):
+    keys.encrypt()
+    others, errors = [Keys(keys.folder) for _ in range(3)], []
+
+    def rotate(each):
+        try:
+            for _ in range(10):
+                each.keys.rotate()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=rotate, args=(each,)) for each in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(Keys(keys.folder).reports()) == 1 + 3 * 10
+
+
+def test_a_destruction_that_failed_when_it_was_done_is_not_forgotten(keys, monkeypatch):
+    gone = keys.encrypt()
+    real = os.fsync
+
+    def failing(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", failing)
+        with pytest.raises(Unavailable) as refused:
+            keys.keys.destroy(gone.key_id)
+        assert refused.value.code == "key_file_unusable"
+    assert refusal(keys, gone).code == "key_destroyed"
 
 
 # Nonces

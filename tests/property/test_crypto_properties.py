@@ -79,4 +79,7 @@ def test_every_way_of_rotating_and_destroying_keeps_what_was_not_destroyed(steps
 
 
 def test_two_files_of_one_root_never_hold_the_same_keys():
-    assert len({begin(ROOT, MOMENT).wrapping.secret for _ in range(20)}) == 20
+    made = [begin(ROOT, MOMENT) for _ in range(20)]
+    assert len({each.salt for each in made}) == 20
+    assert len({each.wrapping.secret for each in made}) == 20
+    assert len({each.opened(each.writing.id).secret for each in made}) == 20
