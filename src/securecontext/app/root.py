@@ -21,6 +21,7 @@ from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
 from securecontext.boundaries.keys import Keyring
@@ -39,6 +40,7 @@ from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, InvalidInput, Unavailable, ZcError
 from securecontext.types.ids import new_id, now, timestamp
 from securecontext.types.places import Place
+from securecontext.types.security import KeysReport
 
 log = logging.getLogger("securecontext.app")
 ANCHORS = "audit.log"
@@ -74,6 +76,7 @@ class App:
         home = settings.home
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._keyring = Keyring.open(home / "keys", settings.machine_secret)
+        self._data_keys = DataKeys(home / "keys", self._keyring.root("encryption"), clock)
         self._machine_id = machine_id()
         self._lock = threading.RLock()
         self._stores: dict[str, Store] = {}
@@ -304,6 +307,18 @@ class App:
                     f"The project is deleted, but {file} could not be removed ({error.strerror}).",
                     "Let its folder be written to, then delete the project again.",
                 ) from error
+
+    def key_report(self) -> KeysReport:
+        """Return what may be told of the keys of stored texts; never a byte of one."""
+        return self._data_keys.report()
+
+    def rotate_keys(self) -> KeysReport:
+        """Wrap every data key with a new key-encryption key, and write under a new data key from now on."""
+        return self._data_keys.rotate()
+
+    def destroy_key(self, key_id: str) -> KeysReport:
+        """Erase a data key for good: what it protects cannot be read any more."""
+        return self._data_keys.destroy(key_id)
 
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""

@@ -16,6 +16,7 @@ from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.places import Place
+from securecontext.types.security import KeysReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,15 @@ class World(Protocol):
 
     def settle_project(self, project: str) -> None:
         """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
+
+    def key_report(self) -> KeysReport:
+        """Return what may be told of the keys of stored texts; never a byte of one."""
+
+    def rotate_keys(self) -> KeysReport:
+        """Wrap every data key with a new key-encryption key, and write under a new data key from now on."""
+
+    def destroy_key(self, key_id: str) -> KeysReport:
+        """Erase a data key for good: what it protects cannot be read any more."""
 
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
