@@ -27,11 +27,9 @@ from securecontext.contracts import require
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from securecontext.types.errors import Conflict, InvalidInput, Tampered
 from securecontext.types.ids import timestamp
-from securecontext.types.ledger import EntryDraft, EntryKind
+from securecontext.types.ledger import FIELD_LIMITS, EntryDraft, EntryKind
 
 KINDS = frozenset(get_args(EntryKind))
-LIMITS = {"principal": 200, "session": 200, "claimed_agent": 64, "stream": 500}
-"""Characters that the columns hold."""
 TRIES = 3
 
 e, h, b = ledger_entries.c, ledger_heads.c, ledger_bodies.c
@@ -334,10 +332,11 @@ def _check(draft: EntryDraft) -> None:
         "stream": draft.stream,
     }  # fmt: skip
     for name, text in texts.items():
-        if len(text) > LIMITS[name] or any(mark < " " or mark == "\x7f" for mark in text):
+        limit = FIELD_LIMITS[name]
+        if len(text) > limit or any(mark < " " or mark == "\x7f" for mark in text):
             raise InvalidInput(
                 "ledger_field_invalid",
-                f"The {name} of a ledger entry is longer than {LIMITS[name]} characters or holds control characters.",
+                f"The {name} of a ledger entry is longer than {limit} characters or holds control characters.",
                 f"Use a {name} without control characters, within that length.",
             )
 
