@@ -41,7 +41,8 @@ Opener = Callable[[int, tuple[str, ...], int, int], int]
 
 def by_kernel(root: int, parts: tuple[str, ...], flags: int, mode: int) -> int:
     """Open by ``openat2``; raises OSError, with one of `_UNKNOWN` where there is no such call."""
-    how = struct.pack("=QQQ", flags, mode, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
+    # Without O_NOFOLLOW, which would let a link that is asked for as a folder be "not a directory".
+    how = struct.pack("=QQQ", flags & ~os.O_NOFOLLOW, mode, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
     path = os.fsencode("/".join(parts))
     while True:
         found = int(_syscall()(OPENAT2, root, path, how, len(how)))
@@ -81,8 +82,10 @@ def _open(here: int | None, part: str, flags: int, mode: int) -> int:
     try:
         return os.open(part, flags | os.O_NOFOLLOW, mode, dir_fd=here)
     except NotADirectoryError:
-        # With O_DIRECTORY a link is "not a directory"; to tell it apart is a matter of words, not of safety.
-        if stat.S_ISLNK(os.stat(part, dir_fd=here, follow_symlinks=False).st_mode):
+        # With O_DIRECTORY a link is "not a directory"; to tell it apart is a matter of words, not of safety. Where a
+        # folder stands there now, it has just been exchanged.
+        found = os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(found) or stat.S_ISDIR(found):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
         raise
 
@@ -165,7 +168,9 @@ class Jail:
                 raise _no_file()
             if one_name and status.st_nlink != 1:
                 raise Denied(
-                    "many_names", "The file has other names, which may lie elsewhere.", "Copy it, and name the copy."
+                    "many_names",
+                    "The file has other names, which may lie elsewhere.",
+                    "Copy it, and name the copy.",
                 )
             return os.fdopen(handle, "rb")
         except BaseException:
@@ -188,10 +193,10 @@ class Jail:
             NotFound, Denied, InvalidInput, Unavailable: see `open`.
         """
         if path is None:
-            return sorted(os.listdir(self._handle))
+            return sorted(os.listdir(self._handle))  # noqa: PTH208 - a handle is no path
         handle = self._opened(path.parts, os.O_RDONLY | _FOLDER)
         try:
-            return sorted(os.listdir(handle))
+            return sorted(os.listdir(handle))  # noqa: PTH208 - a handle is no path
         finally:
             os.close(handle)
 
@@ -211,11 +216,15 @@ def _refusal(error: OSError | ValueError) -> NotFound | Denied | InvalidInput | 
     if number in _LEAVES:
         return Denied("outside_jail", "The path leads through a link.", "Name the file itself.")
     if number == errno.ENOENT:
-        return NotFound("no_such_file", "There is no such file.", "List the folder and name one of its files.")
+        return NotFound(
+            "no_such_file", "There is no such file.", "List the folder and name one of its files."
+        )
     if number == errno.EEXIST:
         return InvalidInput("file_exists", "Something has that name.", "Use another name.")
     if number in (errno.ENOTDIR, errno.EISDIR, errno.ENXIO):
         return _no_file()
     return Unavailable(
-        "jail_unreadable", f"The file cannot be opened ({os.strerror(number or 0)}).", "Check its owner and mode."
+        "jail_unreadable",
+        f"The file cannot be opened ({os.strerror(number or 0)}).",
+        "Check its owner and mode.",
     )

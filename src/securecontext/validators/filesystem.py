@@ -33,7 +33,9 @@ PATH_BYTES: Final = 4095
 _VISIBLE: Final = frozenset("LMNPS")
 _ENCODED: Final = re.compile(r"%(?:25)*(?:2e|2f|5c|3a|00|c0|c1|e0%80|f0%80|u[0-9a-f]{4})", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9]|lpt[0-9])[ ]*(?:\..*)?")
-_LOOKALIKE: Final = re.compile("[\u2044\u2215\u2216\u27cb\u27cd\u29f5\u29f8\u29f9\u2236\ua789\u0589\u05c3\ua4fa]")
+_LOOKALIKE: Final = re.compile(
+    "[\u2044\u2215\u2216\u27cb\u27cd\u29f5\u29f8\u29f9\u2236\ua789\u0589\u05c3\ua4fa]"
+)
 """Slashes, backslashes and colons by their looks, which NFKC leaves as they are (UTS #39)."""
 _SYSTEM: Final = ("/dev", "/proc", "/sys")
 
@@ -87,7 +89,9 @@ class SafePath:
             InvalidInput: ``path_absolute``: the folder is none that anything lies below, or a device is meant;
                 ``path_too_long``: together they are too long.
         """
-        root = PurePosixPath("/", *root.parts[1:]) if root.is_absolute() else root  # `//` is a root of its own
+        root = (
+            PurePosixPath("/", *root.parts[1:]) if root.is_absolute() else root
+        )  # `//` is a root of its own
         joined = root.joinpath(*self.parts)
         if not root.is_absolute() or ".." in root.parts or any(joined.is_relative_to(s) for s in _SYSTEM):
             raise _refused("path_absolute", "lies below no folder for files", "Name another folder.")
