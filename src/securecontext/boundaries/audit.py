@@ -24,6 +24,7 @@ from securecontext.boundaries import chain
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import Keyring
 from securecontext.contracts import require
+from securecontext.contracts.security import leaves_no_gap, places_every_draft
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from securecontext.types.errors import Conflict, InvalidInput, Tampered
 from securecontext.types.ids import timestamp
@@ -135,6 +136,8 @@ class Ledger:
         "the arguments of a body with secrets are an object",
     )
     @require(lambda moment: moment.tzinfo is not None, "the moment of an entry has a time zone")
+    @places_every_draft
+    @leaves_no_gap
     def append(
         self, connection: Connection, drafts: Sequence[EntryDraft], moment: datetime
     ) -> list[Appended]:

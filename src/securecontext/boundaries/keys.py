@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.chain import STREAM_KEY_LABEL
+from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
+from securecontext.contracts import invariant, require
 from securecontext.types.errors import InvalidInput, Unavailable
 from securecontext.types.ids import new_id
 
@@ -39,6 +40,7 @@ STREAM_KEYS_CACHED = 4096
 SEED_LABEL = "securecontext/root/v1/seeded"
 
 
+@invariant(lambda self: len(self.secret) == ROOT_BYTES and self.epoch >= 0, "a root is whole")
 @dataclass(frozen=True, slots=True)
 class _Root:
     """A root in memory; its bytes never show in a repr."""
@@ -62,6 +64,12 @@ class Keyring:
 
     __slots__ = ("_derived", "_folder", "_roots")
 
+    @require(
+        lambda roots: (
+            set(roots) == set(ROOTS) and len({root.secret for root in roots.values()}) == len(ROOTS)
+        ),
+        "the four roots are there, and no two are the same",
+    )
     def __init__(self, folder: Path, roots: dict[RootName, _Root]) -> None:
         self._folder = folder
         self._roots = roots
@@ -132,7 +140,7 @@ class Keyring:
         return self._roots[name].secret
 
     def _derive(self, log: str, stream: str) -> bytes:
-        return _hkdf(self._roots["ledger"].secret, canonical([STREAM_KEY_LABEL, log, stream]), 32)
+        return _hkdf(self._roots["ledger"].secret, canonical([STREAM_KEY_LABEL, log, stream]), KEY_BYTES)
 
     def __repr__(self) -> str:
         return f"<Keyring {self._folder} {self.kid}>"
@@ -238,11 +246,16 @@ def _parse(data: bytes, path: Path, name: RootName) -> _Root:
     )
     try:
         mark, version, found, signer, epoch, encoded = data.decode("ascii").split(" ")
-        root = _Root(name, signer, int(epoch), base64.b64decode(encoded, validate=False))
+        number, secret = int(epoch), base64.b64decode(encoded, validate=False)
     except (ValueError, binascii.Error):
         raise malformed from None
-    if (mark, version, found) != ("securecontext-root", "v1", name) or len(root.secret) != ROOT_BYTES:
+    if (
+        (mark, version, found) != ("securecontext-root", "v1", name)
+        or len(secret) != ROOT_BYTES
+        or number < 0
+    ):
         raise malformed
+    root = _Root(name, signer, number, secret)
     if root.line() != data or not 1 <= len(signer) <= 40 or "." in signer:
         raise malformed
     if root.epoch != 0:
