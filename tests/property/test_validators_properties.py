@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 from hypothesis import HealthCheck, given, settings
@@ -34,8 +35,9 @@ def test_messages_are_what_they_promise_or_refused(raw):
     assert is_message(made.value)
     assert sanitize_agent_message(made.value).value == made.value
     for view in views(made.value):
-        assert "<script" not in view.casefold()
-        assert "../" not in view.replace(".../", "")
+        assert re.search(r"<script[\s/>]", view, re.IGNORECASE) is None
+        assert re.search(r"(?<!\.)\.\./", view) is None
+        assert "....//" not in view
 
 
 @given(anything)

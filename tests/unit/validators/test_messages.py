@@ -135,6 +135,7 @@ def test_markup_is_refused_in_every_spelling(raw):
         "src/../../etc/passwd",
         "cd src/..",
         "..;/manager",
+        "....//x",
         "%2e%2e/x",
         "..%2fx",
         "..%252fx",
