@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from securecontext.boundaries import chain
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import Keyring
-from securecontext.contracts import require
+from securecontext.contracts import invariant, require
 from securecontext.contracts.security import leaves_no_gap, places_every_draft
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from securecontext.types.errors import Conflict, InvalidInput, Tampered
@@ -103,6 +103,13 @@ class _Sealed(NamedTuple):
     head: _Head
 
 
+@invariant(
+    lambda self: all(
+        stream not in self._committed or self._committed[stream].seq < head.seq
+        for stream, head in self._pending.items()
+    ),
+    "a stream's head never goes back",
+)
 class Ledger:
     """The writer of one log. Owned by one thread; several services may write one log, each in its own streams.
 

@@ -139,7 +139,7 @@ class Spool:
 def _read(jail: Jail, name: str) -> dict[str, Any]:
     """Return a note; its ``project_path`` names a folder that exists."""
     try:
-        raw = jail.read(SafePath.of(name), NOTE_BYTES)
+        raw = jail.read(SafePath.of(name), NOTE_BYTES, one_name=True)
     except NotFound as error:
         raise FileNotFoundError(name) from error
     except Unavailable as error:

@@ -100,6 +100,13 @@ def test_rt_s1_12_a_link_in_a_notes_place_is_not_followed(case: Case) -> None:
     assert elsewhere.exists()
 
 
+def test_a_file_that_has_another_name_too_is_no_note(case: Case) -> None:
+    elsewhere = case.house.app.settings.home.parent / "elsewhere.json"
+    elsewhere.write_text(json.dumps(case.good()))
+    os.link(elsewhere, case.folder / "0000-1.json")
+    assert (case.spool.drain(), case.left(), case.observed()) == (0, [".bad"], [])
+
+
 def test_a_file_too_large_for_a_note_is_set_aside(case: Case) -> None:
     case.put({"reason": "x" * spool.NOTE_BYTES})
     assert (case.spool.drain(), case.left()) == (0, [".bad"])
