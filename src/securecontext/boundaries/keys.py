@@ -4,18 +4,25 @@ Each root is a file ``<folder>/<name>.root`` of one line, mode 0600 in a folder 
 
     securecontext-root v1 <name> <signer id> <epoch> <base64 of 64 bytes>
 
-A file that others could read or write is refused, not repaired: what was exposed may have been copied. Derived keys
-carry labels, so no two uses share a key: see ``chain`` for the stream keys. The epoch is 0 until the ledger root is
-ratcheted; ``kid`` already names signer and epoch.
+How a file is checked: see ``private_files``. Derived keys carry labels, so no two uses share a key: see ``chain``
+for the stream keys, ``signers`` for those that sign checkpoints.
+
+The ledger root is **ratcheted**: at the end of an epoch ``R[i]`` is erased, and whoever takes today's root can make
+neither yesterday's MACs nor yesterday's signatures. ``kid`` is ``<signer id>.<epoch>``, and ::
+
+    R[i+1] = HKDF-SHA-256(R[i], info = canonical(["securecontext/ledger/v1/ratchet"])), 64 bytes
+
+An epoch ends in two steps, because the entries of the old one must be under a checkpoint before its root is gone:
+`begin_epoch` writes with the next root and still holds the old one, `end_epoch` erases the old one. After a death
+between them the old epoch goes on.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import os
 import secrets
-import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,9 +32,10 @@ from typing import Literal, NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from securecontext.boundaries import private_files
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
-from securecontext.contracts import invariant, require
+from securecontext.contracts import ensure, require
 from securecontext.types.errors import InvalidInput, Unavailable
 from securecontext.types.ids import new_id
 
@@ -38,9 +46,9 @@ ROOT_BYTES = 64
 SECRET_MIN_BYTES = 32
 STREAM_KEYS_CACHED = 4096
 SEED_LABEL = "securecontext/root/v1/seeded"
+RATCHET_LABEL = "securecontext/ledger/v1/ratchet"
 
 
-@invariant(lambda self: len(self.secret) == ROOT_BYTES and self.epoch >= 0, "a root is whole")
 @dataclass(frozen=True, slots=True)
 class _Root:
     """A root in memory; its bytes never show in a repr."""
@@ -62,7 +70,7 @@ class _Root:
 class Keyring:
     """The roots of one installation, opened and checked. Make it with `Keyring.open`; safe to share by threads."""
 
-    __slots__ = ("_derived", "_folder", "_roots")
+    __slots__ = ("_derived", "_folder", "_lock", "_roots", "_writing")
 
     @require(
         lambda roots: (
@@ -70,10 +78,16 @@ class Keyring:
         ),
         "the four roots are there, and no two are the same",
     )
+    @require(
+        lambda roots: all(len(root.secret) == ROOT_BYTES for root in roots.values()), "each root is whole"
+    )
     def __init__(self, folder: Path, roots: dict[RootName, _Root]) -> None:
         self._folder = folder
         self._roots = roots
-        self._derived: Callable[[str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(self._derive)
+        self._writing = roots["ledger"]
+        """The ledger root of the epoch that is written in: the stored one, or while an epoch ends the one after it."""
+        self._lock = threading.Lock()
+        self._derived: Callable[[_Root, str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
 
     @classmethod
     def open(cls, folder: Path, machine_secret: bytes | None = None) -> Keyring:
@@ -89,7 +103,7 @@ class Keyring:
         Raises:
             InvalidInput: ``machine_secret_short``.
             Unavailable: ``key_folder_unsafe``, ``root_file_unsafe``, ``root_file_malformed``, ``root_conflict`` (a
-                root's file says something else than the machine secret), ``root_epoch_unknown``,
+                root's file says something else than the machine secret),
                 ``key_folder_unusable``.
         """
         if machine_secret is not None and len(machine_secret) < SECRET_MIN_BYTES:
@@ -99,54 +113,131 @@ class Keyring:
                 "Set ZC_MACHINE_SECRET to the output of `head -c 48 /dev/urandom | base64 -w0`, or unset it.",
             )
         try:
-            descriptor = _open_folder(folder)
-            try:
+            with private_files.opened(folder) as descriptor:
                 roots = {name: _root(descriptor, folder, name, machine_secret) for name in ROOTS}
-            finally:
-                os.close(descriptor)
         except OSError as error:
-            raise Unavailable(
-                "key_folder_unusable",
-                f"The key folder {folder} cannot be used: {error.strerror}.",
-                f"Make sure that {folder.parent} exists, is writable and has free space, then start again.",
-            ) from error
+            raise _unusable(folder, error) from error
         return cls(folder, roots)
+
+    @property
+    def folder(self) -> Path:
+        """The key folder."""
+        return self._folder
 
     @property
     def kid(self) -> str:
         """The key id under which entries are written now: ``<signer id>.<epoch>``."""
-        return self._roots["ledger"].kid
+        return self._writing.kid
 
     def stream_key(self, log: str, stream: str) -> bytes:
         """Return the 32-byte MAC key with which entries of the stream are written now."""
-        return self._derived(log, stream)
+        return self._derived(self._writing, log, stream)
 
     def stream_key_for(self, kid: str, log: str, stream: str) -> bytes:
         """Return the 32-byte MAC key of a stream as the key id names it.
 
         Raises:
-            Unavailable: ``ledger_key_unknown``: this installation does not hold that key.
+            Unavailable: ``ledger_key_erased``: its epoch has ended; ``ledger_key_unknown``: this installation never
+                had that key.
         """
-        if kid != self.kid:
+        return self._derived(self._root_for(kid), log, stream)
+
+    def erased(self, kid: str) -> bool:
+        """Say whether a key was this installation's and is gone with its epoch."""
+        return self._epoch(kid) in range(self._roots["ledger"].epoch)
+
+    def derive(self, label: str, length: int, kid: str | None = None) -> bytes:
+        """Return a key derived from the ledger root of an epoch, by default the one that is written in.
+
+        Raises:
+            Unavailable: as `stream_key_for`.
+        """
+        root = self._writing if kid is None else self._root_for(kid)
+        return _hkdf(root.secret, canonical([label]), length)
+
+    def begin_epoch(self) -> str:
+        """Write with the next root from now on; return the key id of the epoch that is to end."""
+        with self._lock:
+            ending = self._roots["ledger"]
+            self._writing = _ratcheted(ending)
+            return ending.kid
+
+    @ensure(
+        lambda self: self._writing is self._roots["ledger"],
+        "of an epoch that has ended no root is held any more",
+    )
+    def end_epoch(self) -> None:
+        """Erase the root of the epoch that ends: its file first, then our memory of it as far as Python lets us.
+
+        Raises:
+            Unavailable: ``key_folder_unsafe``, ``key_folder_unusable``; the epoch has then not ended.
+        """
+        with self._lock:
+            coming = self._writing
+            if coming is self._roots["ledger"]:
+                return
+            try:
+                with private_files.opened(self._folder) as descriptor:
+                    private_files.replace(descriptor, "ledger.root", coming.line())
+            except OSError as error:
+                raise _unusable(self._folder, error) from error
+            self._roots["ledger"] = coming
+            self._derived = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
+
+    def _epoch(self, kid: str) -> int:
+        """Return the epoch that a key id of ours names; -1 for another one."""
+        signer, _, epoch = kid.rpartition(".")
+        plain = epoch.isascii() and epoch.isdigit() and len(epoch) < 10 and str(int(epoch)) == epoch
+        return int(epoch) if plain and signer == self._writing.signer else -1
+
+    def _root_for(self, kid: str) -> _Root:
+        stored, writing = self._roots["ledger"], self._writing
+        if kid == writing.kid:
+            return writing
+        if kid == stored.kid:
+            return stored
+        epoch = self._epoch(kid)
+        if 0 <= epoch < stored.epoch:
             raise Unavailable(
-                "ledger_key_unknown",
-                "The ledger names a key that this installation does not hold.",
-                f"Look whether {self._folder} is the key folder that belongs to this database.",
+                "ledger_key_erased",
+                "The key of a past epoch of the ledger was erased, as it is meant to be.",
+                "What was written with it is vouched for by the checkpoints: run `zc audit verify`.",
             )
-        return self._derived(log, stream)
+        if epoch == stored.epoch + 1:  # a death left it in the database before the file was written
+            return _ratcheted(stored)
+        raise Unavailable(
+            "ledger_key_unknown",
+            "The ledger names a key that this installation does not hold.",
+            f"Look whether {self._folder} is the key folder that belongs to this database.",
+        )
 
     def root(self, name: RootName) -> bytes:
         """Return the 64 bytes of a root; for modules of ``boundaries``, which derive labelled keys from it."""
         return self._roots[name].secret
-
-    def _derive(self, log: str, stream: str) -> bytes:
-        return _hkdf(self._roots["ledger"].secret, canonical([STREAM_KEY_LABEL, log, stream]), KEY_BYTES)
 
     def __repr__(self) -> str:
         return f"<Keyring {self._folder} {self.kid}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a keyring is never serialised")
+
+
+def _stream_key(root: _Root, log: str, stream: str) -> bytes:
+    return _hkdf(root.secret, canonical([STREAM_KEY_LABEL, log, stream]), KEY_BYTES)
+
+
+@ensure(lambda result, root: result.secret != root.secret, "a root of the next epoch is another one")
+def _ratcheted(root: _Root) -> _Root:
+    secret = _hkdf(root.secret, canonical([RATCHET_LABEL]), ROOT_BYTES)
+    return _Root(root.name, root.signer, root.epoch + 1, secret)
+
+
+def _unusable(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        "key_folder_unusable",
+        f"The key folder {folder} cannot be used: {error.strerror}.",
+        f"Make sure that {folder.parent} exists, is writable and has free space, then start again.",
+    )
 
 
 def _hkdf(secret: bytes, info: bytes, length: int) -> bytes:
@@ -167,74 +258,22 @@ def _root(descriptor: int, folder: Path, name: RootName, machine_secret: bytes |
         return stored or _Root(name, "seeded", 0, seed)
     if stored is not None:
         return stored
-    _make(descriptor, _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES)))
+    made = _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
+    private_files.make(descriptor, f"{name}.root", made.line())
     stored = _load(descriptor, folder, name)  # ours, or that of a process that was first
     if stored is None:
         raise FileNotFoundError(2, "a root file vanished while it was made")
     return stored
 
 
-def _open_folder(folder: Path) -> int:
-    """Return a descriptor of the checked folder; all later access goes through it, so it cannot be exchanged."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    else:
-        _sync_folder(folder.parent)
-    if folder.is_symlink() or not folder.is_dir():
-        raise _unsafe_folder(
-            folder, "is not a folder of its own", f"Move it away: `mv {folder} {folder}.aside`."
-        )
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
-        os.close(descriptor)
-        raise _unsafe_folder(folder, "belongs to another user", f"Look who made it: `ls -ld {folder}`.")
-    if status.st_mode & 0o077:
-        os.close(descriptor)
-        raise _unsafe_folder(folder, "is open to other users", f"Close it: `chmod 700 {folder}`.")
-    return descriptor
-
-
-def _unsafe_folder(folder: Path, what: str, hint: str) -> Unavailable:
-    return Unavailable("key_folder_unsafe", f"The key folder {folder} {what}.", hint)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _load(descriptor: int, folder: Path, name: RootName) -> _Root | None:
-    """Return the root in the file, or None when there is no file; refuse a file that is not private."""
     path = folder / f"{name}.root"
-    try:
-        status = os.lstat(path.name, dir_fd=descriptor)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        raise _unsafe_file(path, "is not a regular file", f"Move it away: `mv {path} {path}.aside`.")
-    # O_NOFOLLOW and O_NONBLOCK: should the name be exchanged after the look, no link is followed, no pipe waited on.
-    opened = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=descriptor)
-    with os.fdopen(opened, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _unsafe_file(path, "is not a regular file", f"Move it away: `mv {path} {path}.aside`.")
-        if status.st_uid != os.geteuid():
-            raise _unsafe_file(path, "belongs to another user", f"Look who made it: `ls -l {path}`.")
-        if status.st_mode & 0o177:
-            raise _unsafe_file(
-                path, "is open to others", f"If nobody has read it, close it: `chmod 600 {path}`."
-            )
-        return _parse(file.read(4096), path, name)
 
+    def refuse(what: str, hint: str) -> Unavailable:
+        return Unavailable("root_file_unsafe", f"The key file {path} {what}.", hint)
 
-def _unsafe_file(path: Path, what: str, hint: str) -> Unavailable:
-    return Unavailable("root_file_unsafe", f"The key file {path} {what}.", hint)
+    data = private_files.load(descriptor, path, refuse)
+    return None if data is None else _parse(data, path, name)
 
 
 def _parse(data: bytes, path: Path, name: RootName) -> _Root:
@@ -246,41 +285,13 @@ def _parse(data: bytes, path: Path, name: RootName) -> _Root:
     )
     try:
         mark, version, found, signer, epoch, encoded = data.decode("ascii").split(" ")
-        number, secret = int(epoch), base64.b64decode(encoded, validate=False)
+        root = _Root(name, signer, int(epoch), base64.b64decode(encoded, validate=False))
     except (ValueError, binascii.Error):
         raise malformed from None
-    if (
-        (mark, version, found) != ("securecontext-root", "v1", name)
-        or len(secret) != ROOT_BYTES
-        or number < 0
-    ):
+    if (mark, version, found) != ("securecontext-root", "v1", name) or len(root.secret) != ROOT_BYTES:
         raise malformed
-    root = _Root(name, signer, number, secret)
-    if root.line() != data or not 1 <= len(signer) <= 40 or "." in signer:
+    if root.epoch < 0 or root.line() != data or not 1 <= len(signer) <= 40 or "." in signer:
         raise malformed
-    if root.epoch != 0:
-        raise Unavailable(
-            "root_epoch_unknown",
-            f"The key file {path} stands at epoch {root.epoch}, which this version does not know.",
-            "Install the newest version of SecureContext.",
-        )
+    if root.epoch != 0 and name != "ledger":
+        raise malformed
     return root
-
-
-def _make(descriptor: int, root: _Root) -> None:
-    """Put a complete root file in place, unless one is there: the name appears with its full content or not at all."""
-    name = f"{root.name}.root"
-    draft = f".{name}.{secrets.token_hex(8)}"
-    opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=descriptor)
-    try:
-        with os.fdopen(opened, "wb") as file:
-            file.write(root.line())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
-        except FileExistsError:
-            return
-        os.fsync(descriptor)
-    finally:
-        os.unlink(draft, dir_fd=descriptor)

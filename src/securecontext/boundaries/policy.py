@@ -26,6 +26,7 @@ class Permission(StrEnum):
     MEMORY_MANAGE = "memory.manage"
     PROJECT_MANAGE = "project.manage"
     LEDGER_READ = "ledger.read"
+    LEDGER_MANAGE = "ledger.manage"
     SERVICE_MANAGE = "service.manage"
 
 

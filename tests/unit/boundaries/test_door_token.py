@@ -29,7 +29,7 @@ def test_it_is_made_once_with_32_random_bytes_for_the_owner_alone(keys: Path) ->
     assert stat.S_IMODE(first.path.stat().st_mode) == 0o600
     assert open_token(keys).matches(text.strip())
     assert [file.name for file in keys.iterdir()] == [FILE]
-    (keys / "other").mkdir()
+    (keys / "other").mkdir(0o700)
     assert not open_token(keys / "other").matches(text.strip())
 
 

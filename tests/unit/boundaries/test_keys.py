@@ -4,6 +4,8 @@ import pickle
 import stat
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securecontext.boundaries.keys import ROOTS, SEEDED, Keyring
 from securecontext.types.errors import InvalidInput, Unavailable
@@ -129,9 +131,49 @@ def test_a_damaged_file_is_refused_without_showing_it(tmp_path, data):
     assert path.read_bytes() == data
 
 
-def test_a_later_epoch_is_left_to_a_later_version(tmp_path):
-    write_root(tmp_path / "keys", epoch=1)
-    assert refusal(tmp_path / "keys").code == "root_epoch_unknown"
+def test_a_root_other_than_the_ledgers_has_no_later_epoch(tmp_path):
+    write_root(tmp_path / "keys", "tokens", epoch=1)
+    assert refusal(tmp_path / "keys").code == "root_file_malformed"
+
+
+def test_the_ratchet_is_the_documented_one_and_the_old_root_is_gone(tmp_path):
+    write_root(tmp_path / "keys")
+    ring = Keyring.open(tmp_path / "keys")
+    old = ring.stream_key("log_x", "s/1")
+    assert ring.begin_epoch() == "sig_fixed.0"
+    assert ring.kid == "sig_fixed.1" and ring.stream_key_for("sig_fixed.0", "log_x", "s/1") == old
+    ring.end_epoch()
+    expected = HKDF(SHA256(), 64, None, b'["securecontext/ledger/v1/ratchet"]').derive(FIXED)
+    line = f"securecontext-root v1 ledger sig_fixed 1 {base64.b64encode(expected).decode()}\n"
+    assert (tmp_path / "keys" / "ledger.root").read_text() == line
+    assert ring.erased("sig_fixed.0") and not ring.erased("sig_fixed.1") and not ring.erased("sig_other.0")
+    with pytest.raises(Unavailable) as refused:
+        ring.stream_key_for("sig_fixed.0", "log_x", "s/1")
+    assert refused.value.code == "ledger_key_erased"
+    again = Keyring.open(tmp_path / "keys")
+    assert (
+        again.kid == "sig_fixed.1"
+        and again.stream_key("log_x", "s/1") == ring.stream_key("log_x", "s/1") != old
+    )
+
+
+def test_after_a_death_within_an_epochs_end_the_old_epoch_goes_on_and_the_next_one_can_be_read(tmp_path):
+    ring = Keyring.open(tmp_path / "keys")
+    old = ring.begin_epoch()
+    ahead = ring.stream_key("log_x", "s/1")
+    again = Keyring.open(tmp_path / "keys")
+    assert again.kid == old
+    assert again.stream_key_for(ring.kid, "log_x", "s/1") == ahead
+    assert not again.erased(ring.kid)
+
+
+@pytest.mark.parametrize("epoch", ["17", "01", "-1", "x", "", "9" * 30, "²"])
+def test_an_epoch_that_never_was_is_a_key_that_is_not_held(tmp_path, epoch):
+    ring = Keyring.open(tmp_path / "keys")
+    signer = ring.kid.removesuffix(".0")
+    with pytest.raises(Unavailable) as refused:
+        ring.stream_key_for(f"{signer}.{epoch}", "log_x", "s/1")
+    assert refused.value.code == "ledger_key_unknown"
 
 
 def test_a_folder_that_cannot_be_made_is_a_plain_refusal(tmp_path):
@@ -171,7 +213,7 @@ def test_stream_keys_differ_by_log_and_stream(tmp_path):
 def test_a_key_that_is_not_held_is_refused(tmp_path):
     ring = Keyring.open(tmp_path / "keys")
     assert ring.stream_key_for(ring.kid, "log", "s") == ring.stream_key("log", "s")
-    for kid in ("", "sig_other.0", ring.kid[:-1] + "1"):
+    for kid in ("", "sig_other.0", ring.kid[:-1] + "2"):
         with pytest.raises(Unavailable) as refused:
             ring.stream_key_for(kid, "log", "s")
         assert refused.value.code == "ledger_key_unknown"
