@@ -25,15 +25,14 @@ from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import vouched
 from securecontext.boundaries.tree import leaf_hash
-from securecontext.contracts import require
+from securecontext.contracts import invariant, require
+from securecontext.contracts.security import leaves_no_gap, places_every_draft
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from securecontext.types.errors import Conflict, InvalidInput, Tampered
 from securecontext.types.ids import timestamp
-from securecontext.types.ledger import EntryDraft, EntryKind
+from securecontext.types.ledger import FIELD_LIMITS, EntryDraft, EntryKind
 
 KINDS = frozenset(get_args(EntryKind))
-LIMITS = {"principal": 200, "session": 200, "claimed_agent": 64, "stream": 500}
-"""Characters that the columns hold."""
 TRIES = 3
 
 e, h, b = ledger_entries.c, ledger_heads.c, ledger_bodies.c
@@ -106,6 +105,13 @@ class _Sealed(NamedTuple):
     head: _Head
 
 
+@invariant(
+    lambda self: all(
+        stream not in self._committed or self._committed[stream].seq < head.seq
+        for stream, head in self._pending.items()
+    ),
+    "a stream's head never goes back",
+)
 class Ledger:
     """The writer of one log. Owned by one thread; several services may write one log, each in its own streams.
 
@@ -139,6 +145,8 @@ class Ledger:
         "the arguments of a body with secrets are an object",
     )
     @require(lambda moment: moment.tzinfo is not None, "the moment of an entry has a time zone")
+    @places_every_draft
+    @leaves_no_gap
     def append(
         self, connection: Connection, drafts: Sequence[EntryDraft], moment: datetime
     ) -> list[Appended]:
@@ -343,10 +351,11 @@ def _check(draft: EntryDraft) -> None:
         "stream": draft.stream,
     }  # fmt: skip
     for name, text in texts.items():
-        if len(text) > LIMITS[name] or any(mark < " " or mark == "\x7f" for mark in text):
+        limit = FIELD_LIMITS[name]
+        if len(text) > limit or any(mark < " " or mark == "\x7f" for mark in text):
             raise InvalidInput(
                 "ledger_field_invalid",
-                f"The {name} of a ledger entry is longer than {LIMITS[name]} characters or holds control characters.",
+                f"The {name} of a ledger entry is longer than {limit} characters or holds control characters.",
                 f"Use a {name} without control characters, within that length.",
             )
 

@@ -40,10 +40,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from securecontext.boundaries.canonical import SAFE_INTEGER, canonical, quote
+from securecontext.contracts import require
 from securecontext.types.errors import InvalidInput, Tampered
 
 VERSION = 1
 SALT_BYTES = 16
+KEY_BYTES = 32
 LOG_STREAM = "system/log"
 """The stream whose first entry, of kind ``created``, opens every log: a log without it was emptied."""
 STREAM_KEY_LABEL = "securecontext/ledger/v1/stream-key"
@@ -146,6 +148,7 @@ def body_digest(salt: bytes, body: bytes) -> str:
     return hashlib.sha256(salt + body).hexdigest()
 
 
+@require(lambda salt: len(salt) == SALT_BYTES, "a digest has a whole salt")
 def secret_digest(salt: bytes, text: str) -> dict[str, Any]:
     """Return what stands in a body for a value that must not be stored: ``{"digest", "length"}``.
 
@@ -164,6 +167,7 @@ def genesis(log: str, stream: str) -> str:
     return hashlib.sha256(canonical([GENESIS_LABEL, log, stream])).hexdigest()
 
 
+@require(lambda key: len(key) == KEY_BYTES, "a stream's key is whole")
 def head_mac(key: bytes, log: str, stream: str, seq: int, head: str) -> bytes:
     """Return the MAC of a stream's head, 32 bytes, under the key of the newest entry's ``kid``."""
     return mac(key, canonical([HEAD_LABEL, log, stream, seq, head]))

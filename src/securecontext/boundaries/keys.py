@@ -34,7 +34,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securecontext.boundaries import private_files
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.chain import STREAM_KEY_LABEL
+from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
+from securecontext.contracts import ensure, require
 from securecontext.types.errors import InvalidInput, Unavailable
 from securecontext.types.ids import new_id
 
@@ -71,6 +72,15 @@ class Keyring:
 
     __slots__ = ("_derived", "_folder", "_lock", "_roots", "_writing")
 
+    @require(
+        lambda roots: (
+            set(roots) == set(ROOTS) and len({root.secret for root in roots.values()}) == len(ROOTS)
+        ),
+        "the four roots are there, and no two are the same",
+    )
+    @require(
+        lambda roots: all(len(root.secret) == ROOT_BYTES for root in roots.values()), "each root is whole"
+    )
     def __init__(self, folder: Path, roots: dict[RootName, _Root]) -> None:
         self._folder = folder
         self._roots = roots
@@ -157,6 +167,10 @@ class Keyring:
             self._writing = _ratcheted(ending)
             return ending.kid
 
+    @ensure(
+        lambda self: self._writing is self._roots["ledger"],
+        "of an epoch that has ended no root is held any more",
+    )
     def end_epoch(self) -> None:
         """Erase the root of the epoch that ends: its file first, then our memory of it as far as Python lets us.
 
@@ -214,9 +228,10 @@ class Keyring:
 
 
 def _stream_key(root: _Root, log: str, stream: str) -> bytes:
-    return _hkdf(root.secret, canonical([STREAM_KEY_LABEL, log, stream]), 32)
+    return _hkdf(root.secret, canonical([STREAM_KEY_LABEL, log, stream]), KEY_BYTES)
 
 
+@ensure(lambda result, root: result.secret != root.secret, "a root of the next epoch is another one")
 def _ratcheted(root: _Root) -> _Root:
     secret = _hkdf(root.secret, canonical([RATCHET_LABEL]), ROOT_BYTES)
     return _Root(root.name, root.signer, root.epoch + 1, secret)

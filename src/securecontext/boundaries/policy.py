@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from securecontext.contracts.security import named_in_the_ledger, only_allows
 from securecontext.types.errors import Denied
 
 
@@ -58,6 +59,7 @@ GRANTS: dict[Standing, frozenset[Permission]] = {
 SHARED_NAMESPACE = "default"
 
 
+@named_in_the_ledger
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who calls.
@@ -101,6 +103,7 @@ def decide(principal: Principal, permission: Permission) -> Decision:
 class Policy:
     """The one check that every door passes through."""
 
+    @only_allows
     def check(self, principal: Principal, permission: Permission) -> Decision:
         """Return the decision that allowed the call.
 

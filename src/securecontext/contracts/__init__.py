@@ -45,5 +45,18 @@ def ensure(condition: Callable[..., Any], description: str) -> Callable[[F], F]:
 
 
 def invariant(condition: Callable[..., Any], description: str) -> Callable[[C], C]:
-    """Decorate a class with a condition over ``self`` that every public method keeps."""
-    return icontract.invariant(condition, description, error=_broken("invariant", description), enabled=True)
+    """Decorate a class with a condition over ``self`` that every public method keeps, the making of it included."""
+    check = icontract.invariant(condition, description, error=_broken("invariant", description), enabled=True)
+
+    def keep(cls: C) -> C:
+        given = cls.__dict__.get("__setstate__")
+        if given is not None and given.__name__ != "__setstate__":
+            # icontract looks for methods by their names; a frozen dataclass with slots gets one that has another.
+            def setstate(self: Any, state: Any) -> None:
+                given(self, state)
+
+            setstate.__name__ = "__setstate__"
+            cls.__setstate__ = setstate  # type: ignore[attr-defined]  # what pickle and copy call
+        return check(cls)
+
+    return keep

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from securecontext.boundaries.door_token import DoorToken
 from securecontext.http.callers import PRINCIPAL as HOLDER
 from securecontext.http.callers import session_name
-from securecontext.pipeline.refusals import SESSION, RefusalLog
+from securecontext.pipeline.refusals import SESSION, RefusalLog, kind_of
 from securecontext.storage.port import Store
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft
@@ -74,4 +74,4 @@ def draft_of(error: ZcError, scope: Scope, stream: tuple[str, str], left_out: in
         body["left_out"] = left_out
     path = str(scope["path"])[:2000].encode("utf-8", "replace").decode()
     principal, session = stream
-    return EntryDraft(principal, session, "", "refusal", body, {"path": path})
+    return EntryDraft(principal, session, "", kind_of(error), body, {"path": path})

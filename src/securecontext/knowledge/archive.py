@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, literal, or_, select
 
 from securecontext.contracts import require
+from securecontext.contracts.agent import is_storable
+from securecontext.contracts.session import has_a_moment
 from securecontext.knowledge.chunks import split
 from securecontext.storage.analyser import tokens
 from securecontext.storage.port import TextIndex
@@ -141,6 +143,11 @@ def pieces_of(title: str, content: str) -> list[Piece]:
     ]
 
 
+@require(
+    lambda draft: draft.source.strip() and is_storable(draft.source) and is_storable(draft.content),
+    "a document has a source, and texts that both engines hold",
+)
+@has_a_moment
 def put(
     connection: Connection,
     text: TextIndex,
@@ -200,6 +207,11 @@ def drop(connection: Connection, text: TextIndex, ids: Sequence[int]) -> None:
 
 
 @require(lambda parent_kind: parent_kind in (FACT, DOCUMENT), "a chunk belongs to a fact or a document")
+@require(
+    lambda pieces: len({piece.position for piece in pieces}) == len(pieces),
+    "each piece has a place of its own",
+)
+@has_a_moment
 def index(
     connection: Connection,
     text: TextIndex,

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Protocol, TypeVar
 
-from securecontext.contracts import require
+from securecontext.contracts import ensure, require
+from securecontext.contracts.security import keeps_its_target
 
 FLOOR: Final = 100
 CEILING: Final = 250
@@ -21,6 +23,7 @@ MOST_AGENTS: Final = 4
 """From these counts on the limit grows no further, so nobody needs to count beyond them."""
 
 
+@keeps_its_target
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """The limit of one memory namespace, and where it comes from.
@@ -63,6 +66,10 @@ E = TypeVar("E", bound=Evictable)
     lambda sources, broadcasts, agents: min(sources, broadcasts, agents) >= 0,
     "counts of rows are not negative",
 )
+@ensure(
+    lambda result: FLOOR <= result.limit <= CEILING,
+    "a notebook's limit lies between the floor and the ceiling",
+)
 def capacity(*, sources: int, broadcasts: int, agents: int) -> Capacity:
     """Return the capacity for a project of so many sources, broadcasts and active agents."""
     from_sources = min(sources // 15, 60)
@@ -72,6 +79,10 @@ def capacity(*, sources: int, broadcasts: int, agents: int) -> Capacity:
     return Capacity(limit, from_sources, from_broadcasts, from_agents, limit * 4 // 5)
 
 
+@ensure(
+    lambda result: all(a.importance <= b.importance for a, b in pairwise(result)),
+    "nothing leaves before something less important",
+)
 def choose_evicted(facts: Iterable[E], capacity: Capacity) -> list[E]:
     """Return the facts that leave memory, first to leave first: least important, then oldest.
 

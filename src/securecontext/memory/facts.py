@@ -24,6 +24,8 @@ from sqlalchemy import (
 )
 
 from securecontext.contracts import ensure, require
+from securecontext.contracts.agent import names_an_agent, stores_a_key, stores_a_value
+from securecontext.contracts.session import has_a_moment
 from securecontext.memory.capacity import Capacity, choose_evicted
 from securecontext.storage.tables import facts
 from securecontext.types.errors import NotFound
@@ -163,9 +165,16 @@ def agents_up_to(most: int) -> ScalarSelect[int]:
     return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
+@names_an_agent
+@stores_a_key
+@stores_a_value
+@has_a_moment
 @require(lambda importance: 1 <= importance <= 5, "importance is 1 to 5")
 @require(lambda state: state in ("active", "archived"), "a fact is stored as active or as archived")
 @ensure(lambda result, capacity: result.count <= capacity.limit, "a notebook never holds more than its limit")
+@ensure(
+    lambda result: result.fact not in result.gone, "what is remembered now is not what it took the place of"
+)
 def remember(
     connection: Connection,
     *,
@@ -255,6 +264,10 @@ def _evict(connection: Connection, place: dict[str, str], count: int, capacity: 
     return tuple(f.id for f in evicted)
 
 
+@ensure(
+    lambda connection, project, agent, key: not history(connection, project=project, agent=agent, key=key),
+    "of a forgotten key no row is left, earlier and archived values included",
+)
 def forget(connection: Connection, *, project: str, agent: str, key: str) -> tuple[int, ...]:
     """Delete every row of a key, history and archive included, and return their ids."""
     place = {"in_project": project, "in_agent": agent, "of_key": key}

@@ -14,6 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
+from securecontext.contracts import ensure, require
+from securecontext.contracts.session import has_a_moment, names_a_session, reports_an_event
 from securecontext.storage.tables import events
 
 CHECKPOINT = "checkpoint"
@@ -142,6 +144,9 @@ _LAST_CHECKPOINT = (
 )
 
 
+@names_a_session
+@reports_an_event
+@has_a_moment
 def report(
     connection: Connection, *, project: str, session: str, kind: str, detail: str, moment: str
 ) -> None:
@@ -241,6 +246,16 @@ def sightings(connection: Connection, project: str, session: str) -> tuple[bool,
     return bool(started), int(entries), str(last or "")
 
 
+@require(lambda kept: kept > 0, "some events are kept")
+@ensure(
+    lambda connection, project, kept: (
+        connection.execute(
+            select(func.count()).select_from(events).where(events.c.project == project)
+        ).scalar_one()
+        <= kept
+    ),
+    "a project keeps no more events than that",
+)
 def trim(connection: Connection, project: str, kept: int = KEPT_EVENTS) -> int:
     """Drop the oldest events beyond the number that is kept; return how many went."""
     oldest_kept = (

@@ -12,9 +12,10 @@ from typing import Final
 
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import SHARED_NAMESPACE
+from securecontext.contracts.agent import AGENT_ID_LIMIT
 from securecontext.storage.predecessor import OldBroadcast, OldDocument, OldFact
 from securecontext.storage.tables import PROVENANCES
-from securecontext.validators.input import AGENT_ID_LIMIT, is_blank, mend
+from securecontext.validators.input import is_blank, mend
 from securecontext.validators.secrets import redact
 
 _NAME_ROOM: Final = 440

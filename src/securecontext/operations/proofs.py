@@ -15,7 +15,7 @@ from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.storage.port import Store
-from securecontext.types.errors import Conflict, InvalidInput
+from securecontext.types.errors import InvalidInput
 
 
 class KeyInput(Input):
@@ -95,7 +95,7 @@ def _written(
     try:
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise Conflict("file_exists", "There is a file of that name.", "Name another one.") from None
+        raise InvalidInput("file_exists", "Something has that name.", "Use another name.") from None
     except OSError as error:
         raise InvalidInput(
             "unwritable_file", f"{path} cannot be made ({error.strerror}).", "Name a file that you can make."

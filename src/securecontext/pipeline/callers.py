@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from securecontext.boundaries.policy import Principal, Standing
+from securecontext.boundaries.policy import GRANTS, SHARED_NAMESPACE, Principal, Standing
+from securecontext.contracts.security import create_secure_agent_context
+from securecontext.contracts.session import is_session_name
 from securecontext.pipeline.corridor import Answer, Call, Corridor
 from securecontext.pipeline.fields import refuse_relative
 from securecontext.pipeline.world import Project, World
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import new_id, now
-from securecontext.validators.input import clean_agent_id
+from securecontext.types.security import SecurityContext
+from securecontext.validators.input import validate_agent_id
 from securecontext.validators.secrets import scan
-
-_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 
 @dataclass(slots=True)
@@ -70,9 +70,10 @@ def introduce(
 
     Raises:
         InvalidInput: it claims an agent name or a session that no name can be, or that holds a secret.
+        ContractBroken: the door found out too little, or nothing that the ledger can name.
     """
     session = headers.get("session") or new_id(door, 12).replace("_", "-")
-    if not _SESSION.fullmatch(session):
+    if not is_session_name(session):
         raise InvalidInput("bad_session", "The session's name is not valid.", "Leave it out.")
     agent = headers.get("agent", "")
     for what, given in (("agent", agent), ("session", session)):
@@ -81,7 +82,10 @@ def introduce(
                 "secret_in_name", f"The {what}'s name holds a secret.", "Use another name.", field=what
             )
     name = peer if isinstance(peer, str) else f"uid:{peer}"
-    principal = Principal(name, standing, door, session, clean_agent_id(agent) if agent else "")
+    grounds = SecurityContext(name, session, door, frozenset(GRANTS.get(standing, ())), now())
+    acting = create_secure_agent_context(validate_agent_id(agent or SHARED_NAMESPACE).value, grounds)
+    claim = acting.agent_id if agent else ""
+    principal = Principal(acting.security.principal, standing, door, acting.audit_trail.session, claim)
     path = headers.get("project-path", "")
     if not path:
         return Caller(principal, None)

@@ -25,6 +25,7 @@ from securecontext.contracts import ensure
 from securecontext.pipeline import replay
 from securecontext.pipeline.intake import Intake, parse, redact_output
 from securecontext.pipeline.operation import CATALOGUE, Asker, Context, Operation, Output
+from securecontext.pipeline.refusals import kind_of
 from securecontext.pipeline.world import Project, World
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, Unavailable, ZcError
@@ -101,6 +102,7 @@ class Corridor:
         except _Recorded as recorded:
             return _refusal(recorded.error)
         except ZcError as error:
+            self._tell_if_broken(call, error)
             self._record_refusal(call, operation, error)
             return _refusal(error)
         except Exception as error:  # noqa: BLE001 - the last line: a defect is told, logged, and stops nobody else
@@ -187,7 +189,8 @@ class Corridor:
                     output = operation.function(context, intake.given)
                     answer = _rendered(operation, output)
             except ZcError as error:
-                transaction.record(_draft(call, operation, intake, error.code, kind="refusal"))
+                self._tell_if_broken(call, error)
+                transaction.record(_draft(call, operation, intake, error.code, kind=kind_of(error)))
                 return error
             if operation.recorded:
                 transaction.record(_draft(call, operation, intake, "ok"))
@@ -238,12 +241,11 @@ class Corridor:
 
         Where the project's store cannot take it, the machine's ledger does; where that fails too, the log has it.
         """
-        kind = "failure" if isinstance(error, ContractBroken) else "refusal"
         draft = EntryDraft(
             principal=call.principal.name,
             session=call.principal.session,
             claimed_agent=call.principal.claimed_agent,
-            kind=kind,  # type: ignore[arg-type]  # both are kinds
+            kind=kind_of(error),
             body={
                 "call": call.id,
                 "door": call.principal.door,
@@ -270,6 +272,11 @@ class Corridor:
         except Exception:
             # Nothing is raised at a door: its caller is owed the first error, and the log has this one.
             log.exception("refusal of call %s could not be entered", call.id)
+
+    def _tell_if_broken(self, call: Call, error: ZcError) -> None:
+        """Put a broken contract into the log with its trace: it is a defect of ours, and the caller is sent there."""
+        if isinstance(error, ContractBroken):
+            log.error("call %s of %s broke a contract", call.id, call.operation, exc_info=error)
 
     def _defect(self, call: Call, error: BaseException) -> ZcError:
         log.exception("call %s of %s failed", call.id, call.operation, exc_info=error)

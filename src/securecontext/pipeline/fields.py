@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from securecontext.boundaries import limits
+from securecontext.contracts.agent import AGENT_ID_LIMIT
 from securecontext.types.errors import InvalidInput
-from securecontext.validators.input import AGENT_ID_LIMIT, clean_text
+from securecontext.validators.input import clean_text
 from securecontext.validators.secrets import Redacted, redact
 
 

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from securecontext.storage.port import Store
-from securecontext.types.errors import ZcError
-from securecontext.types.ledger import EntryDraft
+from securecontext.types.errors import ContractBroken, ZcError
+from securecontext.types.ledger import EntryDraft, EntryKind
 
 log = logging.getLogger("securecontext.refusals")
 SESSION = "refusals"
@@ -22,6 +22,11 @@ SECONDS = 60.0
 
 MakeDraft = Callable[[int], EntryDraft]
 """Makes the entry, given how many refusals were left out before it."""
+
+
+def kind_of(error: ZcError) -> EntryKind:
+    """Return the kind of the entry of what was refused: a broken contract is a failure of ours."""
+    return "failure" if isinstance(error, ContractBroken) else "refusal"
 
 
 class RefusalLog:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
+from securecontext.contracts import ensure, require
+from securecontext.contracts.session import has_a_moment
 from securecontext.projects.identity import lies_beside, marks, tree_at
 from securecontext.storage.tables import meta, project_aliases, projects
 from securecontext.types.errors import Conflict, NotFound
@@ -57,6 +59,11 @@ def _at_path(connection: Connection, place: Place) -> str | None:
     return None if lies_beside(place.top, trees - {place.tree_alias}) else found
 
 
+@has_a_moment
+@ensure(
+    lambda result, connection, place: by_alias(connection, place.path_alias) == result,
+    "the path of a project that was entered leads to it",
+)
 def enter(
     connection: Connection, place: Place, new_id: str, moment: str, older: Callable[[], Sequence[str]] = tuple
 ) -> str:
@@ -222,6 +229,11 @@ def give_up_file(connection: Connection, project: str) -> None:
     connection.execute(delete(meta).where(meta.c.name == _FILE + project))
 
 
+@require(lambda source, target: source != target, "a project is not merged into itself")
+@ensure(
+    lambda connection, source: not leading_to(connection, source),
+    "nothing leads to a project that was merged",
+)
 def merge(connection: Connection, source: str, target: str) -> None:
     """Let every alias of one project lead to another, and mark the first as merged."""
     connection.execute(
@@ -232,6 +244,9 @@ def merge(connection: Connection, source: str, target: str) -> None:
     )
 
 
+@ensure(
+    lambda connection, project: not leading_to(connection, project), "nothing leads to a project that is gone"
+)
 def remove(connection: Connection, project: str) -> None:
     """Mark a project as deleted and let nothing lead to it."""
     connection.execute(delete(project_aliases).where(project_aliases.c.project == project))
@@ -246,6 +261,11 @@ def others_at(connection: Connection, place: Place, project: str) -> list[str]:
     return list(dict.fromkeys(other for other in there if other not in (None, project)))
 
 
+@has_a_moment
+@ensure(
+    lambda connection, project, place: by_alias(connection, place.path_alias) == project,
+    "the new place of a project leads to it",
+)
 def move(connection: Connection, project: str, place: Place, moment: str) -> None:
     """Let a project live at a new place; its old paths no longer lead to it.
 

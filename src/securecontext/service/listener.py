@@ -20,10 +20,10 @@ from securecontext.hooks import handlers
 from securecontext.mcp.flow import Flow
 from securecontext.pipeline.callers import Caller, introduce
 from securecontext.pipeline.corridor import Answer
-from securecontext.pipeline.refusals import SESSION, RefusalLog
+from securecontext.pipeline.refusals import SESSION, RefusalLog, kind_of
 from securecontext.rpc.server import answer_line, refusal_line
 from securecontext.service.wire import Opening, read_opening
-from securecontext.types.errors import Denied, InvalidInput, LimitReached, ZcError
+from securecontext.types.errors import ContractBroken, Denied, InvalidInput, LimitReached, ZcError
 from securecontext.types.ledger import EntryDraft
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ class Listener:
             raise
 
     async def _refuse(self, writer: asyncio.StreamWriter, error: ZcError) -> None:
+        if isinstance(error, ContractBroken):  # a defect of ours: its trace is what a report needs
+            log.error("a connection broke a contract", exc_info=error)
         with contextlib.suppress(OSError, TimeoutError):  # the client may be gone
             await self._send(writer, refusal_line(error))
         await self._enter(error)
@@ -196,9 +198,9 @@ class Listener:
             if left_out:
                 body["left_out"] = left_out
             if caller is None:
-                return EntryDraft(f"door:{DOOR}", SESSION, "", "refusal", body)
+                return EntryDraft(f"door:{DOOR}", SESSION, "", kind_of(error), body)
             who = caller.principal
-            return EntryDraft(who.name, who.session, who.claimed_agent, "refusal", body)
+            return EntryDraft(who.name, who.session, who.claimed_agent, kind_of(error), body)
 
         if caller is None:
             await self._refusals.enter(draft)

@@ -1,8 +1,9 @@
 """What hooks noted while the service was away: drained into the ledger, then removed.
 
-The hook writes files ``spool/<time>-<pid>.json`` with names, ids and times only. A file that is no such note, or that
-nobody can enter, is set aside as ``.bad``; one whose project cannot be used now stays for later. No note keeps those
-behind it from being entered.
+The hook writes files ``spool/<time>-<pid>.json`` with names, ids and times only. They are read through a jail: a link
+among them leads nowhere, and a pipe is not waited for. A file that is no such note, or that nobody can enter, is set
+aside as ``.bad``; one whose project cannot be used now stays for later. No note keeps those behind it from being
+entered.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from securecontext.app import App
+from securecontext.boundaries.jail import Jail
 from securecontext.boundaries.policy import Standing
 from securecontext.hooks import handlers
 from securecontext.pipeline import replay
 from securecontext.pipeline.callers import Caller, introduce
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import Denied, InvalidInput, NotFound, Unavailable, ZcError
 from securecontext.types.ledger import EntryDraft
+from securecontext.validators.filesystem import SafePath
 
 log = logging.getLogger("securecontext.spool")
 AT_ONCE = 1_000
+NOTE_BYTES = 1024 * 1024
+"""More than any note of names, ids and times has."""
 EVENTS = frozenset({"pre-compact", "tool-used", "tool-failed", "stop", "session-end"})
 PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 """Troubles of the machine, not of the note."""
@@ -46,13 +51,22 @@ class Spool:
     def drain(self) -> int:
         """Enter what was spooled, oldest first; return how many notes were entered."""
         folder = self._app.settings.home / "spool"
-        if folder.is_symlink() or not folder.is_dir():  # files of another folder are no notes
+        try:
+            jail = Jail.at(folder)
+        except (NotFound, Denied, InvalidInput):  # files of another folder are no notes
             return 0
+        except Unavailable as error:
+            self._tell(folder, f"cannot be read: {error.message}")
+            return 0
+        with jail:
+            return self._drain(folder, jail)
+
+    def _drain(self, folder: Path, jail: Jail) -> int:
         self._count_dropped(folder / "dropped")
         entered = 0
         closed: set[tuple[str, str]] = set()
-        for file in sorted(folder.glob("*.json")):
-            entered += self._take(file, closed)
+        for name in [each for each in jail.names() if each.endswith(".json")]:
+            entered += self._take(jail, folder / name, closed)
             if entered >= AT_ONCE:
                 break
         return entered
@@ -75,15 +89,16 @@ class Spool:
             return
         log.warning("%d notes of hooks found no room in the spool and are lost", count)
 
-    def _take(self, file: Path, closed: set[tuple[str, str]]) -> bool:
+    def _take(self, jail: Jail, file: Path, closed: set[tuple[str, str]]) -> bool:
         """Enter one note; say whether it was.
 
         Args:
+            jail: the folder, through which it is read.
             file: holds it.
             closed: projects that cannot be used now; found out once in a round.
         """
         try:
-            note = _read(file)
+            note = _read(jail, file.name)
             place = str(note["project_path"]), str(note.get("scope", ""))
             if place in closed:
                 return False
@@ -121,9 +136,17 @@ class Spool:
             log.warning("%s %s", file.name, what)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(jail: Jail, name: str) -> dict[str, Any]:
     """Return a note; its ``project_path`` names a folder that exists."""
-    note = handlers.parse(file.read_bytes())
+    try:
+        raw = jail.read(SafePath.of(name), NOTE_BYTES, one_name=True)
+    except NotFound as error:
+        raise FileNotFoundError(name) from error
+    except Unavailable as error:
+        raise error.__cause__ or error from None  # the machine's own trouble, which may pass
+    except ZcError as error:
+        raise _NoNote(f"is no note of a hook ({error.code})") from error
+    note = handlers.parse(raw)
     event, folder = note.get("event"), note.get("project_path") or note.get("cwd")
     if not (
         isinstance(event, str) and event in EVENTS and isinstance(folder, str) and folder.startswith("/")

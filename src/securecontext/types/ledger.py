@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 EntryKind = Literal["created", "call", "refusal", "failure", "observed", "intent", "result"]
 """Closed list of kinds. ``created`` opens a log; ``call`` is an operation that was done; ``refusal`` one that was
 refused; ``failure`` one that broke; ``observed`` what a client's hook reported of its own tools; ``intent`` and
 ``result`` bracket an effect outside the database."""
+
+FIELD_LIMITS: Final = {"principal": 200, "session": 200, "claimed_agent": 64, "stream": 500}
+"""Characters that the ledger's columns hold."""
+
+
+def stream_of(principal: str, session: str) -> str:
+    """Return the name of the stream of a principal's session.
+
+    A slash within the principal is escaped, so that no two pairs of principal and session share a stream.
+    """
+    return f"{principal.replace('%', '%25').replace('/', '%2F')}/{session}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +47,5 @@ class EntryDraft:
 
     @property
     def stream(self) -> str:
-        """The stream's name: one writer each.
-
-        A slash within the principal is escaped, so that no two pairs of principal and session share a stream.
-        """
-        return f"{self.principal.replace('%', '%25').replace('/', '%2F')}/{self.session}"
+        """The stream's name: one writer each."""
+        return stream_of(self.principal, self.session)

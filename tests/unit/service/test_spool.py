@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,32 @@ def test_a_folder_in_a_notes_place_is_in_nobodys_way(case: Case) -> None:
     (case.folder / "0000-1.json").mkdir()
     case.put({})
     assert case.spool.drain() == 1
+
+
+def test_a_pipe_in_a_notes_place_is_not_waited_for(case: Case) -> None:
+    os.mkfifo(case.folder / "0000-1.json")
+    case.put({})
+    assert (case.spool.drain(), case.left()) == (1, [".bad"])
+
+
+def test_rt_s1_12_a_link_in_a_notes_place_is_not_followed(case: Case) -> None:
+    elsewhere = case.house.app.settings.home.parent / "elsewhere.json"
+    elsewhere.write_text(json.dumps(case.good()))
+    (case.folder / "0000-1.json").symlink_to(elsewhere)
+    assert (case.spool.drain(), case.left(), case.observed()) == (0, [".bad"], [])
+    assert elsewhere.exists()
+
+
+def test_a_file_that_has_another_name_too_is_no_note(case: Case) -> None:
+    elsewhere = case.house.app.settings.home.parent / "elsewhere.json"
+    elsewhere.write_text(json.dumps(case.good()))
+    os.link(elsewhere, case.folder / "0000-1.json")
+    assert (case.spool.drain(), case.left(), case.observed()) == (0, [".bad"], [])
+
+
+def test_a_file_too_large_for_a_note_is_set_aside(case: Case) -> None:
+    case.put({"reason": "x" * spool.NOTE_BYTES})
+    assert (case.spool.drain(), case.left()) == (0, [".bad"])
 
 
 def test_what_breaks_on_the_way_is_set_aside(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
