@@ -32,6 +32,8 @@ class Settings:
         idle_minutes: ``ZC_IDLE_MINUTES``: the service ends after so long without a client.
         machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
         log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
+        strict_integrity: ``ZC_STRICT_INTEGRITY``: whether code that is not what was accepted keeps the service from
+            starting.
     """
 
     home: Path
@@ -40,6 +42,7 @@ class Settings:
     idle_minutes: float = DEFAULT_IDLE_MINUTES
     machine_secret: bytes | None = None
     log_level: str = "info"
+    strict_integrity: bool = False
 
 
 VARIABLES: dict[str, str] = {
@@ -48,6 +51,7 @@ VARIABLES: dict[str, str] = {
     "ZC_IDLE_MINUTES": f"minutes without a client after which the service ends, default {DEFAULT_IDLE_MINUTES:.0f}",
     "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
     "ZC_LOG_LEVEL": "debug, info (default), warning or error",
+    "ZC_STRICT_INTEGRITY": "1: the service does not start with code that nobody accepted; 0 (default): it says so",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -72,6 +76,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         idle_minutes=_minutes(env.get("ZC_IDLE_MINUTES", "")),
         machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
         log_level=_level(env.get("ZC_LOG_LEVEL", "")),
+        strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
     )
 
 
@@ -116,6 +121,12 @@ def _secret(text: str) -> bytes | None:
     if len(secret) < 32:
         raise _refuse("ZC_MACHINE_SECRET", "base64 of at least 32 bytes")
     return secret
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise _refuse(name, "0 or 1")
+    return text == "1"
 
 
 def _level(text: str) -> str:

@@ -17,10 +17,12 @@ from sqlalchemy import Connection, func, select
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
 from securecontext.app import chores
+from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
+from securecontext.boundaries.installation import Installation
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy
@@ -79,6 +81,7 @@ class App:
         self._settling = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
         self._machine: Store | None = None
+        self.code = InstalledCode(Installation.of_this_process(home), self._keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self.corridor = Corridor(self, Policy(), Gate(Limits()))
 

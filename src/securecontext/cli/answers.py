@@ -39,7 +39,8 @@ def answered(operation: str, arguments: dict[str, Any], *, project: str | None, 
     except ZcError as error:
         refuse(error, as_json=as_json)
     show(reply, as_json=as_json)
-    if operation == "audit.verify" and reply.structured["status"] != "OK":
+    broken = operation == "audit.verify" and reply.structured["status"] != "OK"
+    if broken or (operation == "integrity.check" and reply.structured["state"] == "changed"):
         raise typer.Exit(EXIT_TAMPERED)
 
 

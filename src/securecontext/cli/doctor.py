@@ -30,6 +30,8 @@ from securecontext.types.errors import Unavailable, ZcError
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
 SECONDS = 60.0
+SHOWN = 8
+"""Lines of one finding at most."""
 SKIP_MS = 900_000
 """So long the client skips a server that failed to start, unless its entry says otherwise."""
 
@@ -63,7 +65,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     client: Annotated[str | None, typer.Option("--client", help="The claude program.")] = None,
 ) -> None:
-    """Check service, database, keys, ledger, Claude Code, the plugin and its hooks."""
+    """Check service, database, keys, code, ledger, Claude Code, the plugin and its hooks."""
     checks = list(examine(Path(client) if client else None))
     failed = any(c.health is Health.FAIL for c in checks)
     if as_json:
@@ -94,6 +96,7 @@ def examine(client: Path | None) -> Iterator[Check]:
 
     yield served("database", lambda: _database(home))
     yield _guarded("keys", lambda: _keys(home))
+    yield served("code", _code)
     yield served("ledger", lambda: _ledger({}, "this project"))
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
     yield _guarded("client", lambda: _client(home, client))
@@ -176,6 +179,19 @@ def _keys(home: Path) -> Check:
         Health.OK,
         "four roots, 0600, same user: other programs of yours could read them (level 1 of 3)",
     )
+
+
+def _code() -> Check:
+    found = ask("integrity.check", {}).structured
+    lines = [found["why"], *(f"{each['how']} {each['name']}" for each in found.get("differences", ()))]
+    shown = [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else lines
+    match found["state"]:
+        case "changed":
+            return Check("code", Health.FAIL, "; ".join(shown), found["next"])
+        case "unaccepted":
+            return Check("code", Health.NOTE, "; ".join(shown), found["next"])
+        case _:
+            return Check("code", Health.OK, found["why"])
 
 
 def _ledger(arguments: dict[str, Any], which: str) -> Check:

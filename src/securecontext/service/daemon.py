@@ -28,7 +28,7 @@ from securecontext.handover import numbers
 from securecontext.service import guard, journal
 from securecontext.service.address import Address
 from securecontext.settings import Settings
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import InvalidInput, Tampered, ZcError
 
 if TYPE_CHECKING:
     from securecontext.service.spool import Spool
@@ -53,7 +53,10 @@ HEAVY_FOR_HTTP = ("fastapi", "uvicorn", "mcp.server.streamable_http_manager", "s
 
 
 def serve(settings: Settings) -> int:
-    """Run the service until it ends; return the exit code: 0 done (or another one serves already), 7 not startable."""
+    """Run the service until it ends; return the exit code.
+
+    0 done, or another one serves already; 6 the code or the ledger is not what it was; 7 not startable.
+    """
     home = settings.home
     gc.set_threshold(*COLLECT_AFTER)
     try:
@@ -65,7 +68,7 @@ def serve(settings: Settings) -> int:
         _raise_file_limit()
     except (ZcError, OSError) as error:
         _leave_reason(home, str(error))
-        return 7
+        return _exit_code(error)
     try:
         address = Address(home)
         _turn_away_standard_error()
@@ -81,9 +84,13 @@ def serve(settings: Settings) -> int:
     except (ZcError, rendezvous.ServiceAway, OSError) as error:
         log.exception("the service could not start")
         _leave_reason(home, str(error))
-        return 7
+        return _exit_code(error)
     finally:
         claim.release()
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, Tampered) else 7
 
 
 def _claimed(home: Path) -> guard.Claim | None:
@@ -141,12 +148,15 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        if self.settings.strict_integrity:
+            await asyncio.to_thread(self.app.code.require_sound)
         self._server = await self._listen(address)
         background = [
             asyncio.create_task(work)
             for work in (
                 self._watch(address),
                 self._guarded(self._warm),
+                self._guarded(self._look_at_code),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
             )
@@ -347,6 +357,17 @@ class Daemon:
 
     async def _tidy(self) -> None:
         await self.listener.run(self.app.tidy)
+
+    async def _look_at_code(self) -> None:
+        if self.settings.strict_integrity:
+            return  # it was looked at before anybody was served
+        await asyncio.sleep(WARM_SECONDS)
+        await self.listener.run(lambda: self.app.code.check(self._let_pass))
+
+    def _let_pass(self) -> None:
+        """Hold up a worker thread while a hook waits."""
+        while self._urgent:
+            time.sleep(0.005)
 
     async def _drain_spool(self) -> None:
         if self._spool is None:
