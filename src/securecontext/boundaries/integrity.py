@@ -169,6 +169,8 @@ def _client(baseline: Baseline | None, seen: Seen, *, trusted: bool) -> tuple[tu
     here = _only_client(seen.files)
     if not here:
         return (), bool(known)  # not installed, or not any more
+    if baseline is None and not trusted:
+        return (), False  # there is nothing to compare them with
     written = seen.written if trusted else {}
     found = []
     for name, digest in here.items():
