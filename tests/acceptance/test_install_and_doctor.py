@@ -57,7 +57,9 @@ def test_doctor_inside_a_session_knows_that_this_sessions_hook_fired(alone: User
     look = Call("Bash", {"command": "zc doctor --json > found.json; echo $? > code; zc doctor > found.txt"})
     with ScriptedModel({"dev": [look, Say("bye")]}) as model:
         alone.model_url = model.url
-        assert alone.zc("integrity", "accept", "--yes").returncode == 0  # a checkout's code is a person's to accept
+        assert (
+            alone.zc("integrity", "accept", "--yes").returncode == 0
+        )  # a checkout's code is a person's to accept
         alone.ask("go", "--session-id", session)
     report = json.loads((alone.project / "found.json").read_text())
     assert (alone.project / "code").read_text() == "0\n", report
@@ -94,6 +96,18 @@ def test_doctor_after_install_and_when_each_part_is_broken(alone: User) -> None:
         assert found["hooks"]["health"] == "fail"
         assert "zc install claude-code" in found["hooks"]["next"]
         (rendered / name).write_text(whole)
+
+    [copy] = (alone.home / ".claude" / "plugins" / "cache").glob(
+        "securecontext/securecontext/*/hooks/entry.py"
+    )
+    whole = copy.read_text()
+    copy.write_text(whole + "#")
+    code, found = examined(alone)
+    assert (code, found["plugin"]["health"]) == (1, "fail")
+    assert str(copy) in found["plugin"]["detail"]
+    for words in (("uninstall",), ("install", "claude-code")):  # what its next step says
+        assert alone.zc(*words).returncode == 0
+    assert copy.read_text() == whole
 
     (rendered / "entry.py").unlink()
     assert alone.zc("install", "claude-code").returncode == 0

@@ -1,4 +1,4 @@
-"""The installed code against its baseline, as a user has it: a wheel in an environment of its own, its `zc`, its service."""
+"""The installed code against its baseline, as a user has it: a wheel in an environment of its own, and its `zc`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Installed:
         self.venv = root / "venv"
         self.python = self.venv / "bin" / "python"
         self._build = root / "build"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.venv)], check=True, timeout=SECONDS)
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", str(self.venv)], check=True, timeout=SECONDS
+        )
         [self.site] = self.venv.glob("lib/python*/site-packages")
         (self.site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
         self.package = self.site / "securecontext"
@@ -53,7 +55,10 @@ class Installed:
         """Build a wheel, of another version if need be, and install it over what is there."""
         told = self._build / "src" / "securecontext" / "__init__.py"
         if version is not None:
-            lines = [f'__version__ = "{version}"' if "__version__" in x else x for x in told.read_text().split("\n")]
+            lines = [
+                f'__version__ = "{version}"' if "__version__" in x else x
+                for x in told.read_text().split("\n")
+            ]
             told.write_text("\n".join(lines))
             (told.parent / "new_in_this_version.py").write_text('"""New."""\n')
         dist = Path(tempfile.mkdtemp(dir=self.root))

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from securecontext import __version__, rendezvous
+from securecontext.boundaries import inventory
 from securecontext.cli.answers import ask
 from securecontext.cli.client_files import PLUGIN_ID, SERVER_ID, ClientFiles, project_root
 from securecontext.cli.install import client_environment, find_client
@@ -260,6 +261,15 @@ def _plugin(home: Path, client: Path | None) -> Check:
             f"version {for_here[0].get('version')}",
             "Run `zc install claude-code` again.",
         )
+    for entry in for_here:
+        unlike = _unlike(Path(entry.get("installPath", "")), home / "claude-code" / "plugin")
+        if unlike:
+            return Check(
+                "plugin",
+                Health.FAIL,
+                f"the client's copy differs from what was installed: {', '.join(unlike[:SHOWN])}",
+                "Run `zc uninstall`, then `zc install claude-code`: the client copies it anew.",
+            )
     skipped = ClientFiles.of(os.environ).skipped_servers
     if _skips_us(skipped):
         return Check(
@@ -270,6 +280,17 @@ def _plugin(home: Path, client: Path | None) -> Check:
         )
     scopes = ", ".join(sorted({str(e.get("scope")) for e in for_here}))
     return Check("plugin", Health.OK, f"valid, version {__version__}, enabled, scope {scopes}")
+
+
+def _unlike(copy: Path, installed: Path) -> list[str]:
+    """Return which of the plugin's files the client's own copy, which it runs, has otherwise or not at all."""
+    there, wanted = (inventory.files(folder, "", _at_once) for folder in (copy, installed))
+    forged = inventory.forged_bytecode(copy, "", _at_once)
+    return [f"{copy}{name}" for name in (*sorted(n for n in wanted if there.get(n) != wanted[n]), *forged)]
+
+
+def _at_once() -> None:
+    """Wait for nobody."""
 
 
 def _skips_us(file: Path) -> bool:
