@@ -22,7 +22,19 @@ REPOSITORY = Path(__file__).parents[2]
 FACT = "kept by the plugin"
 KEEP = Call(REMEMBER, {"key": "fact", "value": FACT})
 AWAY = "SecureContext is not reachable, so this session starts without its memory; run: "
-CHECKS = ["service", "database", "keys", "code", "ledger", "ledger", "client", "plugin", "hooks", "session"]
+CHECKS = [
+    "service",
+    "database",
+    "limits",
+    "keys",
+    "code",
+    "ledger",
+    "ledger",
+    "client",
+    "plugin",
+    "hooks",
+    "session",
+]
 
 
 @pytest.fixture
@@ -145,6 +157,7 @@ def test_a_service_that_cannot_start_costs_a_session_one_line(alone: User, troub
         name for name, check in found.items() if check["detail"] == "not looked at: it needs the service"
     ] == [
         "database",
+        "limits",
         "code",
         "ledger",
         "hooks",

@@ -83,7 +83,13 @@ class App:
         self._machine: Store | None = None
         self.code = InstalledCode(Installation.of_this_process(home), self._keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
-        self.corridor = Corridor(self, Policy(), Gate(Limits()))
+        self.limits = Limits(
+            calls_per_second=settings.calls_per_second,
+            memory_mb=settings.memory_limit_mb,
+            quota_mb=settings.quota_mb,
+        )
+        self.gate = Gate(self.limits)
+        self.corridor = Corridor(self, Policy(), self.gate)
 
     # World
 

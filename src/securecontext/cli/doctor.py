@@ -31,6 +31,8 @@ from securecontext.types.errors import Unavailable, ZcError
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
 SECONDS = 60.0
+NEAR = 0.8
+LIMITS_NEXT = "End clients, forget what is not needed, or raise the limit: see docs/reference/limits.md."
 SHOWN = 8
 """Lines of one finding at most."""
 SKIP_MS = 900_000
@@ -66,7 +68,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     client: Annotated[str | None, typer.Option("--client", help="The claude program.")] = None,
 ) -> None:
-    """Check service, database, keys, code, ledger, Claude Code, the plugin and its hooks."""
+    """Check service, database, limits, keys, code, ledger, Claude Code, the plugin and its hooks."""
     checks = list(examine(Path(client) if client else None))
     failed = any(c.health is Health.FAIL for c in checks)
     if as_json:
@@ -96,6 +98,7 @@ def examine(client: Path | None) -> Iterator[Check]:
         return _guarded(name, work) if up else Check(name, Health.NOTE, "not looked at: it needs the service")
 
     yield served("database", lambda: _database(home))
+    yield served("limits", _limits)
     yield _guarded("keys", lambda: _keys(home))
     yield served("code", _code)
     yield served("ledger", lambda: _ledger({}, "this project"))
@@ -151,6 +154,21 @@ def _database(home: Path) -> Check:
         Health.OK,
         f"project {reply.structured['project']}, {reply.structured['facts']} facts; {size >> 10} KiB in all",
     )
+
+
+def _limits() -> Check:
+    found = running()
+    if found is None:
+        raise Unavailable("service_away", "The service went away.", "Run `zc doctor` again.")
+    said = {name.replace("_", " "): (used, limit) for name, (used, limit) in found["limits"].items()}
+    detail = ", ".join(f"{name} {used:g} of {limit:g}" for name, (used, limit) in said.items())
+    reached = [name for name, (used, limit) in said.items() if used >= limit]
+    if reached:
+        return Check("limits", Health.FAIL, f"reached: {', '.join(reached)}; {detail}", LIMITS_NEXT)
+    near = [name for name, (used, limit) in said.items() if used >= NEAR * limit]
+    if near:
+        return Check("limits", Health.NOTE, f"nearly reached: {', '.join(near)}; {detail}", LIMITS_NEXT)
+    return Check("limits", Health.OK, detail)
 
 
 def _keys(home: Path) -> Check:

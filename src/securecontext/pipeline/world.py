@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from securecontext.boundaries.audit import LedgerRow
 from securecontext.boundaries.integrity import Judgement
+from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.places import Place
@@ -65,6 +66,10 @@ class World(Protocol):
     @property
     def facts(self) -> ServiceFacts:
         """The running service."""
+
+    @property
+    def limits(self) -> Limits:
+        """What callers are held to."""
 
     @property
     def code(self) -> Code:
