@@ -16,6 +16,7 @@ from securecontext.cli.derive import BY_HAND
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
+from securecontext.service.listener import HOOK_BYTES
 from securecontext.settings import VARIABLES
 from securecontext.types.errors import BY_NAME
 
@@ -128,6 +129,7 @@ def _limits() -> str:
         ),
         ("a line on the socket", f"{limits.LINE_BYTES >> 20} MiB", "", "`line_too_long`"),
         ("a request's body over HTTP", f"{limits.HTTP_BODY_BYTES >> 20} MiB", "", "`too_large`"),
+        ("what a hook is given", f"{HOOK_BYTES >> 20} MiB", "", "entered as unread; nothing is refused"),
         (
             "memory of the service",
             f"{limits.MEMORY_MB:g} MiB",
@@ -138,7 +140,7 @@ def _limits() -> str:
             "database of one project",
             f"{limits.QUOTA_MB:g} MiB",
             "`ZC_QUOTA_MB`",
-            f"`quota_reached`, for {stores}",
+            f"`quota_reached`, for {stores}, and what `import.predecessor` brings in",
         ),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
