@@ -152,7 +152,7 @@ class Listener:
         if self.open > self.most:
             raise LimitReached(
                 "too_many_connections",
-                f"{self.most} clients are connected, which is the limit.",
+                f"Too many clients are connected: {self.most} are the limit.",
                 "Close some, then try again.",
                 limit=self.most,
             )
