@@ -13,7 +13,8 @@ from bench.figures import Figure, median, percentile
 from bench.floors import bare_start
 from bench.home import Home, home
 from bench.session import Session
-from securecontext.cli.plugin_render import Machine, render
+from securecontext.boundaries.plugin_files import Machine
+from securecontext.cli.plugin_render import render
 
 
 def first_list(at: Home) -> float:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
+from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
+from securecontext.service.listener import HOOK_BYTES
 from securecontext.settings import VARIABLES
 from securecontext.types.errors import BY_NAME
 
@@ -33,6 +35,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/operations.md": _operations(),
         "reference/settings.md": _settings(),
+        "reference/limits.md": _limits(),
         "reference/errors.md": _errors(),
     }
 
@@ -91,6 +94,63 @@ def _type(field: dict[str, Any]) -> str:
 def _settings() -> str:
     rows = "\n".join(f"| `{name}` | {text} |" for name, text in VARIABLES.items())
     return f"{GENERATED}\n# Settings\n\nEnvironment variables; there is no settings file.\n\n| variable | what it does |\n| --- | --- |\n{rows}\n"
+
+
+def _limits() -> str:
+    stores, large = (
+        ", ".join(f"`{o.name}`" for o in CATALOGUE.values() if getattr(o, mark))
+        for mark in ("stores", "large")
+    )
+    rows = [
+        (
+            "calls a second of one session",
+            f"{limits.CALLS_PER_SECOND:g}, {limits.BURST_SECONDS} times as many at once",
+            "`ZC_CALLS_PER_SECOND`",
+            "`rate_limited`",
+        ),
+        ("calls of one session under way", str(limits.CALLS_IN_FLIGHT), "", "`too_many_calls`"),
+        (
+            "connections on the socket",
+            f"{limits.CONNECTIONS}, at most one in {limits.FILES_FOR_SOCKET} of the open files",
+            "`ulimit -n`",
+            "`too_many_connections`",
+        ),
+        (
+            "connections over HTTP",
+            f"{limits.HTTP_CONNECTIONS}, at most one in {limits.FILES_FOR_HTTP} of the open files",
+            "`ulimit -n`",
+            "the one that has waited longest is closed",
+        ),
+        (
+            "open files",
+            "raised to the hard limit, at most 8,192",
+            "`ulimit -Hn`",
+            "kept from being reached by the two above",
+        ),
+        ("a line on the socket", f"{limits.LINE_BYTES >> 20} MiB", "", "`line_too_long`"),
+        ("a request's body over HTTP", f"{limits.HTTP_BODY_BYTES >> 20} MiB", "", "`too_large`"),
+        ("what a hook is given", f"{HOOK_BYTES >> 20} MiB", "", "entered as unread; nothing is refused"),
+        (
+            "memory of the service",
+            f"{limits.MEMORY_MB:g} MiB",
+            "`ZC_MEMORY_LIMIT_MB`",
+            f"`memory_limit`, for {large}",
+        ),
+        (
+            "database of one project",
+            f"{limits.QUOTA_MB:g} MiB",
+            "`ZC_QUOTA_MB`",
+            f"`quota_reached`, for {stores}, and what `import.predecessor` brings in",
+        ),
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        f"{GENERATED}\n# Limits\n\nA limit that is reached is a refusal with a code, and an entry in the ledger; of calls that come too fast "
+        "ten a minute are entered, with the number of those left out. `zc service status` and `zc doctor` show what is used. "
+        "Reading, forgetting, deleting and the ledger go on when a quota or the memory is used up. Room that deleted rows left "
+        "counts as free, although the file keeps its size.\n\n"
+        f"| of what | how much | set by | refused with |\n| --- | --- | --- | --- |\n{table}\n"
+    )
 
 
 def _errors() -> str:

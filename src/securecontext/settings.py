@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securecontext import rendezvous
+from securecontext.boundaries import limits
 from securecontext.types.errors import InvalidInput
 
 DEFAULT_PORT = 3099
 DEFAULT_IDLE_MINUTES = 30.0
+MOST = 1e9
+"""Of any amount: what is larger is a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,11 @@ class Settings:
         machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
         log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
         witness_file: ``ZC_WITNESS_FILE``: where checkpoints are anchored a second time.
+        calls_per_second: ``ZC_CALLS_PER_SECOND``: how often one session may call, for long.
+        memory_limit_mb: ``ZC_MEMORY_LIMIT_MB``: memory of the service above which no large work begins.
+        quota_mb: ``ZC_QUOTA_MB``: how large a project's database may become.
+        strict_integrity: ``ZC_STRICT_INTEGRITY``: whether code that is not what was accepted keeps the service from
+            starting.
     """
 
     home: Path
@@ -42,6 +50,10 @@ class Settings:
     machine_secret: bytes | None = None
     log_level: str = "info"
     witness_file: Path | None = None
+    calls_per_second: float = limits.CALLS_PER_SECOND
+    memory_limit_mb: float = limits.MEMORY_MB
+    quota_mb: float = limits.QUOTA_MB
+    strict_integrity: bool = False
 
 
 VARIABLES: dict[str, str] = {
@@ -51,6 +63,12 @@ VARIABLES: dict[str, str] = {
     "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
     "ZC_LOG_LEVEL": "debug, info (default), warning or error",
     "ZC_WITNESS_FILE": "absolute path of a file, best on another disk, in which the ledgers are anchored as well",
+    "ZC_CALLS_PER_SECOND": f"calls a second that one session may go on with, default {limits.CALLS_PER_SECOND:.0f}; "
+    f"{limits.BURST_SECONDS} times as many may come at once",
+    "ZC_MEMORY_LIMIT_MB": "MiB of the service's memory above which large work is refused, default "
+    f"{limits.MEMORY_MB:.0f}",
+    "ZC_QUOTA_MB": f"MiB that a project's database may use, default {limits.QUOTA_MB:.0f}; forgetting always works",
+    "ZC_STRICT_INTEGRITY": "1: the service does not start with code that nobody accepted; 0 (default): it says so",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -76,6 +94,10 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
         log_level=_level(env.get("ZC_LOG_LEVEL", "")),
         witness_file=_file("ZC_WITNESS_FILE", env.get("ZC_WITNESS_FILE", "")),
+        calls_per_second=_amount(env, "ZC_CALLS_PER_SECOND", limits.CALLS_PER_SECOND),
+        memory_limit_mb=_amount(env, "ZC_MEMORY_LIMIT_MB", limits.MEMORY_MB),
+        quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),
+        strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
     )
 
 
@@ -101,13 +123,27 @@ def _port(text: str) -> int | None:
 def _minutes(text: str) -> float:
     if not text:
         return DEFAULT_IDLE_MINUTES
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = -1.0
+    minutes = _number(text)
     if not 0 < minutes <= 60 * 24 * 365:
         raise _refuse("ZC_IDLE_MINUTES", "a number of minutes above 0")
     return minutes
+
+
+def _amount(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "")
+    if not text:
+        return default
+    amount = _number(text)
+    if not 0 < amount <= MOST:
+        raise _refuse(name, "a number above 0")
+    return amount
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
 
 
 def _secret(text: str) -> bytes | None:
@@ -126,6 +162,12 @@ def _file(name: str, text: str) -> Path | None:
     if text and not Path(text).is_absolute():
         raise _refuse(name, "an absolute path")
     return Path(text) if text else None
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise _refuse(name, "0 or 1")
+    return text == "1"
 
 
 def _level(text: str) -> str:

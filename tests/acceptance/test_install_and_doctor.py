@@ -22,7 +22,19 @@ REPOSITORY = Path(__file__).parents[2]
 FACT = "kept by the plugin"
 KEEP = Call(REMEMBER, {"key": "fact", "value": FACT})
 AWAY = "SecureContext is not reachable, so this session starts without its memory; run: "
-CHECKS = ["service", "database", "keys", "ledger", "ledger", "client", "plugin", "hooks", "session"]
+CHECKS = [
+    "service",
+    "database",
+    "limits",
+    "keys",
+    "code",
+    "ledger",
+    "ledger",
+    "client",
+    "plugin",
+    "hooks",
+    "session",
+]
 
 
 @pytest.fixture
@@ -57,6 +69,9 @@ def test_doctor_inside_a_session_knows_that_this_sessions_hook_fired(alone: User
     look = Call("Bash", {"command": "zc doctor --json > found.json; echo $? > code; zc doctor > found.txt"})
     with ScriptedModel({"dev": [look, Say("bye")]}) as model:
         alone.model_url = model.url
+        assert (
+            alone.zc("integrity", "accept", "--yes").returncode == 0
+        )  # a checkout's code is a person's to accept
         alone.ask("go", "--session-id", session)
     report = json.loads((alone.project / "found.json").read_text())
     assert (alone.project / "code").read_text() == "0\n", report
@@ -94,6 +109,18 @@ def test_doctor_after_install_and_when_each_part_is_broken(alone: User) -> None:
         assert "zc install claude-code" in found["hooks"]["next"]
         (rendered / name).write_text(whole)
 
+    [copy] = (alone.home / ".claude" / "plugins" / "cache").glob(
+        "securecontext/securecontext/*/hooks/entry.py"
+    )
+    whole = copy.read_text()
+    copy.write_text(whole + "#")
+    code, found = examined(alone)
+    assert (code, found["plugin"]["health"]) == (1, "fail")
+    assert str(copy) in found["plugin"]["detail"]
+    for words in (("uninstall",), ("install", "claude-code")):  # what its next step says
+        assert alone.zc(*words).returncode == 0
+    assert copy.read_text() == whole
+
     (rendered / "entry.py").unlink()
     assert alone.zc("install", "claude-code").returncode == 0
     code, found = examined(alone)
@@ -130,6 +157,8 @@ def test_a_service_that_cannot_start_costs_a_session_one_line(alone: User, troub
         name for name, check in found.items() if check["detail"] == "not looked at: it needs the service"
     ] == [
         "database",
+        "limits",
+        "code",
         "ledger",
         "hooks",
         "session",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -104,6 +105,25 @@ def test_an_effect_and_its_entry_are_there_when_the_call_returns(store: Store, r
     assert store.write(job) == 42
     assert (_details(store), _details(store, "ledger")) == (["done"], ["told"])
     assert recorder.calls == ["append", "committed"]
+
+
+def test_what_a_store_uses_grows_with_what_is_put_into_it(store: Store) -> None:
+    before, large = store.used(0), 1 << 40
+    assert 0 < before < large
+    for _ in range(4):
+        put(store, secrets.token_hex(1 << 19))
+    assert store.used(0) - before > 2 << 20
+    assert store.used(large) - before > 2 << 20, "known from its files alone"
+
+
+def test_room_that_deleted_rows_left_in_a_file_is_not_used(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", lambda: MOMENT)
+    before = store.used(0)
+    put(store, secrets.token_hex(1 << 20))
+    store.write(lambda transaction: transaction.connection.execute(events.delete()))
+    assert store.used(0) - before < 1 << 18
+    store.close()
+    assert store.path.stat().st_size > 2 << 20
 
 
 def test_a_job_that_fails_leaves_nothing_behind(store: Store) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from securecontext import settings
+from securecontext.boundaries import limits
 from securecontext.types.errors import InvalidInput
 
 
@@ -37,6 +38,13 @@ SECRET = base64.b64encode(bytes(range(32))).decode()
         ("ZC_LOG_LEVEL", "DEBUG", "log_level", "debug"),
         ("ZC_LOG_LEVEL", "error", "log_level", "error"),
         ("ZC_MACHINE_SECRET", SECRET, "machine_secret", bytes(range(32))),
+        ("ZC_STRICT_INTEGRITY", "1", "strict_integrity", True),
+        ("ZC_STRICT_INTEGRITY", "0", "strict_integrity", False),
+        ("ZC_STRICT_INTEGRITY", "", "strict_integrity", False),
+        ("ZC_CALLS_PER_SECOND", "0.5", "calls_per_second", 0.5),
+        ("ZC_MEMORY_LIMIT_MB", "512", "memory_limit_mb", 512.0),
+        ("ZC_QUOTA_MB", "1e6", "quota_mb", 1e6),
+        ("ZC_QUOTA_MB", "", "quota_mb", limits.QUOTA_MB),
         ("ZC_HOME", "/data", "home", Path("/data")),
         ("ZC_HTTP_PORT", "", "http_port", settings.DEFAULT_PORT),
         ("ZC_IDLE_MINUTES", "", "idle_minutes", settings.DEFAULT_IDLE_MINUTES),
@@ -51,6 +59,10 @@ def test_what_a_setting_may_be(name: str, text: str, field: str, value: object) 
 BAD = {
     "ZC_HTTP_PORT": ["65536", "-1", "3099.0", "http", " 3099", "0x10", "\u0661", "\u00b2", "on", "1" * 400],
     "ZC_IDLE_MINUTES": ["0", "-1", "nan", "inf", "-inf", "1e999", "525601", "soon", "1,5"],
+    "ZC_STRICT_INTEGRITY": ["yes", "true", "2", " 1", "01"],
+    "ZC_CALLS_PER_SECOND": ["0", "-1", "nan", "inf", "1e10", "many"],
+    "ZC_MEMORY_LIMIT_MB": ["0", "-1", "nan", "1g"],
+    "ZC_QUOTA_MB": ["0", "-0.0", "nan", "4 GiB"],
     "ZC_LOG_LEVEL": ["trace", "5", "info ", "warn"],
     "ZC_MACHINE_SECRET": [
         "short",

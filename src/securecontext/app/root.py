@@ -18,12 +18,14 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
 from securecontext.app import chores
 from securecontext.app.checkpoints import Checkpoints
+from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
+from securecontext.boundaries.installation import Installation
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy
@@ -87,11 +89,18 @@ class App:
         self._settling = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
         self._machine: Store | None = None
+        self.code = InstalledCode(Installation.of_this_process(home), self._keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self._anchors = AnchorFile(home / "logs" / ANCHORS)
         kept = [self._anchors, *([AnchorFile(settings.witness_file)] if settings.witness_file else [])]
         self._checkpoints = Checkpoints(self._keyring, kept, clock)
-        self.corridor = Corridor(self, Policy(), Gate(Limits()))
+        self.limits = Limits(
+            calls_per_second=settings.calls_per_second,
+            memory_mb=settings.memory_limit_mb,
+            quota_mb=settings.quota_mb,
+        )
+        self.gate = Gate(self.limits)
+        self.corridor = Corridor(self, Policy(), self.gate)
 
     # World
 

@@ -14,6 +14,7 @@ from securecontext import rendezvous
 from securecontext.rpc.client import Client, Reply
 from securecontext.types.errors import InvalidInput, ZcError
 
+EXIT_TAMPERED = 6
 _READ_ON, _COMMAND = re.compile(r'zc_search ids=\["([^"\]\s]+)"\]'), r"zc search --ids \1"
 """How an agent reads a hit whole, and how a person does."""
 
@@ -38,6 +39,8 @@ def answered(operation: str, arguments: dict[str, Any], *, project: str | None, 
     except ZcError as error:
         refuse(error, as_json=as_json)
     show(reply, as_json=as_json)
+    if operation == "integrity.check" and reply.structured["state"] == "changed":
+        raise typer.Exit(EXIT_TAMPERED)
 
 
 def show(reply: Reply, *, as_json: bool) -> None:

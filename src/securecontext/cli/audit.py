@@ -9,11 +9,9 @@ from typing import Annotated
 import typer
 
 from securecontext.boundaries.bundle import Report, check
-from securecontext.cli.answers import ask, refuse, show
+from securecontext.cli.answers import EXIT_TAMPERED, ask, refuse, show
 from securecontext.cli.derive import Json, Project
 from securecontext.types.errors import InvalidInput, ZcError
-
-EXIT_TAMPERED = 6
 
 
 def verify(

@@ -20,6 +20,9 @@ CONFIRM = "confirm"
 BY_HAND = frozenset({"zc_index", "memory.import", "audit.verify"})
 """Operations whose command reads files; see `files` and `audit`."""
 
+SHOWS_FIRST = frozenset({"recover", "integrity.accept"})
+"""Operations that without ``--yes`` show what they would do."""
+
 Project = Annotated[
     str | None, typer.Option("--project", help="Folder of the project; by default the current one.")
 ]
@@ -59,7 +62,7 @@ def command_of(operation: Operation[Any, Any]) -> Callable[..., None]:
             for name, value in values.items()
             if value is not None
         }
-        if operation.name == "recover":
+        if operation.name in SHOWS_FIRST:
             yes = yes or None  # listing is what it does without --yes
         elif destroys:
             confirmed(f"{operation.summary.rstrip('.')} ({_shown(given)})", yes=bool(yes))

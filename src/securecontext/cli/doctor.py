@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from securecontext import __version__, rendezvous
+from securecontext.boundaries import inventory
 from securecontext.cli.answers import ask
 from securecontext.cli.client_files import PLUGIN_ID, SERVER_ID, ClientFiles, project_root
 from securecontext.cli.install import client_environment, find_client
@@ -30,6 +31,10 @@ from securecontext.types.errors import Unavailable, ZcError
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
 SECONDS = 60.0
+NEAR = 0.8
+LIMITS_NEXT = "End clients, forget what is not needed, or raise the limit: see docs/reference/limits.md."
+SHOWN = 8
+"""Lines of one finding at most."""
 SKIP_MS = 900_000
 """So long the client skips a server that failed to start, unless its entry says otherwise."""
 
@@ -63,7 +68,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     client: Annotated[str | None, typer.Option("--client", help="The claude program.")] = None,
 ) -> None:
-    """Check service, database, keys, ledger, Claude Code, the plugin and its hooks."""
+    """Check service, database, limits, keys, code, ledger, Claude Code, the plugin and its hooks."""
     checks = list(examine(Path(client) if client else None))
     failed = any(c.health is Health.FAIL for c in checks)
     if as_json:
@@ -93,7 +98,9 @@ def examine(client: Path | None) -> Iterator[Check]:
         return _guarded(name, work) if up else Check(name, Health.NOTE, "not looked at: it needs the service")
 
     yield served("database", lambda: _database(home))
+    yield served("limits", _limits)
     yield _guarded("keys", lambda: _keys(home))
+    yield served("code", _code)
     yield served("ledger", lambda: _ledger({}, "this project"))
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
     yield _guarded("client", lambda: _client(home, client))
@@ -149,6 +156,21 @@ def _database(home: Path) -> Check:
     )
 
 
+def _limits() -> Check:
+    found = running()
+    if found is None:
+        raise Unavailable("service_away", "The service went away.", "Run `zc doctor` again.")
+    said = {name.replace("_", " "): (used, limit) for name, (used, limit) in found["limits"].items()}
+    detail = ", ".join(f"{name} {used:g} of {limit:g}" for name, (used, limit) in said.items())
+    reached = [name for name, (used, limit) in said.items() if used >= limit]
+    if reached:
+        return Check("limits", Health.FAIL, f"reached: {', '.join(reached)}; {detail}", LIMITS_NEXT)
+    near = [name for name, (used, limit) in said.items() if used >= NEAR * limit]
+    if near:
+        return Check("limits", Health.NOTE, f"nearly reached: {', '.join(near)}; {detail}", LIMITS_NEXT)
+    return Check("limits", Health.OK, detail)
+
+
 def _keys(home: Path) -> Check:
     missing, wrong = [], []
     for name in ROOTS:
@@ -176,6 +198,19 @@ def _keys(home: Path) -> Check:
         Health.OK,
         "four roots, 0600, same user: other programs of yours could read them (level 1 of 3)",
     )
+
+
+def _code() -> Check:
+    found = ask("integrity.check", {}).structured
+    lines = [found["why"], *(f"{each['how']} {each['name']}" for each in found.get("differences", ()))]
+    shown = [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else lines
+    match found["state"]:
+        case "changed":
+            return Check("code", Health.FAIL, "; ".join(shown), found["next"])
+        case "unaccepted":
+            return Check("code", Health.NOTE, "; ".join(shown), found["next"])
+        case _:
+            return Check("code", Health.OK, found["why"])
 
 
 def _ledger(arguments: dict[str, Any], which: str) -> Check:
@@ -244,6 +279,15 @@ def _plugin(home: Path, client: Path | None) -> Check:
             f"version {for_here[0].get('version')}",
             "Run `zc install claude-code` again.",
         )
+    for entry in for_here:
+        unlike = _unlike(Path(entry.get("installPath", "")), home / "claude-code" / "plugin")
+        if unlike:
+            return Check(
+                "plugin",
+                Health.FAIL,
+                f"the client's copy differs from what was installed: {', '.join(unlike[:SHOWN])}",
+                "Run `zc uninstall`, then `zc install claude-code`: the client copies it anew.",
+            )
     skipped = ClientFiles.of(os.environ).skipped_servers
     if _skips_us(skipped):
         return Check(
@@ -254,6 +298,17 @@ def _plugin(home: Path, client: Path | None) -> Check:
         )
     scopes = ", ".join(sorted({str(e.get("scope")) for e in for_here}))
     return Check("plugin", Health.OK, f"valid, version {__version__}, enabled, scope {scopes}")
+
+
+def _unlike(copy: Path, installed: Path) -> list[str]:
+    """Return which of the plugin's files the client's own copy, which it runs, has otherwise or not at all."""
+    there, wanted = (inventory.files(folder, "", _at_once) for folder in (copy, installed))
+    forged = inventory.forged_bytecode(copy, "", _at_once)
+    return [f"{copy}{name}" for name in (*sorted(n for n in wanted if there.get(n) != wanted[n]), *forged)]
+
+
+def _at_once() -> None:
+    """Wait for nobody."""
 
 
 def _skips_us(file: Path) -> bool:

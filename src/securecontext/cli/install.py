@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import securecontext
+from securecontext.boundaries import plugin_files
 from securecontext.cli import client_files, plugin_render
 from securecontext.cli.backups import Backups, Watch
 from securecontext.cli.client_files import (
@@ -155,7 +156,7 @@ def install_claude_code(
             try:
                 noted.save(home)  # before the client acts: a removal must find it
                 other_home = None if home.absolute() == default_home(environment) else home.absolute()
-                machine = plugin_render.Machine(Path(python or sys.executable).absolute(), other_home)
+                machine = plugin_files.Machine(Path(python or sys.executable).absolute(), other_home)
                 plugin_render.render(folder, machine)
                 notes = _add(program, root, project, folder, environment, files, backups)
             except BaseException:
@@ -187,9 +188,9 @@ def _add(
         return _run(program, words, root or project, environment)
 
     notes = []
-    known = (read_object(files.marketplaces, backups) or {}).get(plugin_render.MARKETPLACE)
+    known = (read_object(files.marketplaces, backups) or {}).get(plugin_files.MARKETPLACE)
     if isinstance(known, dict) and known.get("source") != {"source": "directory", "path": str(folder)}:
-        run("marketplace", "remove", plugin_render.MARKETPLACE)
+        run("marketplace", "remove", plugin_files.MARKETPLACE)
         notes.append("A marketplace of the same name from another place was replaced.")
     run("marketplace", "add", str(folder))
     run("install", PLUGIN_ID, "--scope", scope)
@@ -304,7 +305,7 @@ def _take_out(
         for scope, project in entries
     ]
     notes = []
-    for words, where in (*calls, (("marketplace", "remove", plugin_render.MARKETPLACE), home)):
+    for words, where in (*calls, (("marketplace", "remove", plugin_files.MARKETPLACE), home)):
         if not where.is_dir():
             continue
         try:

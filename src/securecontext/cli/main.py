@@ -38,6 +38,7 @@ GROUPS = {
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end, prove it to others.",
     "keys": "Keys of encrypted texts: status, rotate, destroy.",
+    "integrity": "The installed code against its signed baseline: check, accept.",
     "import": "Bring in what others stored.",
 }
 _groups: dict[str, typer.Typer] = {}

@@ -88,6 +88,9 @@ def status(as_json: Json = False) -> None:
     )
     if found.get("token_file"):
         typer.echo(f"Token: {found['token_file']}")
+    for name, (used, limit) in found.get("limits", {}).items():
+        said = name.replace("_", " ").capitalize().replace(" mb", " (MiB)")
+        typer.echo(f"{said}: {used:g} of {limit:g}")
 
 
 def _http_state(found: dict[str, Any]) -> str:

@@ -7,13 +7,13 @@ many. Without a bound here a stranger could take the last one from all doors.
 from __future__ import annotations
 
 import asyncio
-import resource
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from securecontext.boundaries.limits import HTTP_CONNECTIONS
+from securecontext.boundaries.limits import FILES_FOR_HTTP, HTTP_CONNECTIONS
+from securecontext.boundaries.usage import within_files
 from securecontext.http.problem import problem
 from securecontext.types.errors import InvalidInput
 
@@ -25,8 +25,7 @@ WRITE_SECONDS = 30.0
 
 def most_connections() -> int:
     """Return how many connections this door takes: of the files that the process may open at most a quarter."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return HTTP_CONNECTIONS if soft == resource.RLIM_INFINITY else min(HTTP_CONNECTIONS, soft // 4)
+    return within_files(HTTP_CONNECTIONS, FILES_FOR_HTTP)
 
 
 class Room:

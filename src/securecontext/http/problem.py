@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from starlette.responses import Response
@@ -45,6 +46,8 @@ def problem(error: ZcError, status: int = 0, headers: dict[str, str] | None = No
     }
     if error.details:
         body["details"] = error.details
+    if wait := error.details.get("retry_after_ms"):
+        headers = {**(headers or {}), "Retry-After": str(math.ceil(wait / 1000))}
     return Response(json.dumps(body), number, headers, MEDIA_TYPE)
 
 

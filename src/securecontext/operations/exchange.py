@@ -113,6 +113,8 @@ class ImportOutput(Output):
     "memory.import",
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.WRITES,
+    stores=True,
+    large=True,
     audience=Standing.PERSON,
     render=lambda out: (
         f"Imported {out.imported} facts; {out.unchanged} stood there already; {out.redacted} secrets redacted."

@@ -14,6 +14,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from securecontext.boundaries import limits
+from securecontext.boundaries.limits import refuse_over_quota
 from securecontext.boundaries.policy import Principal
 from securecontext.knowledge import archive
 from securecontext.memory import facts
@@ -45,6 +46,7 @@ class Target:
         principal: who imports.
         hash: the predecessor's name for the project.
         moment: timestamp of the import.
+        quota_mb: MiB that the project's database may use.
     """
 
     project: str
@@ -52,6 +54,7 @@ class Target:
     principal: Principal
     hash: str
     moment: str
+    quota_mb: float
 
     @property
     def session(self) -> str:
@@ -118,6 +121,7 @@ def bring_in(file: Predecessor, target: Target, tally: Tally) -> None:
     found = translate(file, target.moment, tally)
     try:
         for batch in _batches(found.documents):
+            refuse_over_quota(target.store.used, target.quota_mb)
             tally.add(target.store.write(lambda transaction, batch=batch: _put(transaction, target, batch)))  # type: ignore[misc]
         tally.add(target.store.write(lambda transaction: _remember(transaction, target, found.facts)))
     except ZcError as error:

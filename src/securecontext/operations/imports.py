@@ -206,7 +206,8 @@ def _label(file: Predecessor, digest: str) -> str:
 
 
 def _target(world: World, asker: Asker, digest: str, known: _Known) -> Target:
-    return Target(known.id, world.store(known.id), asker.principal, digest, timestamp(asker.moment))
+    store, moment = world.store(known.id), timestamp(asker.moment)
+    return Target(known.id, store, asker.principal, digest, moment, world.limits.quota_mb)
 
 
 def _registered(world: World, asker: Asker, digest: str, wanted: _Known) -> _Known:
@@ -250,6 +251,7 @@ def _drafts(context: Context, reports: Iterable[FileReport]) -> Iterable[EntryDr
     "import.predecessor",
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.WRITES,
+    large=True,
     audience=Standing.PERSON,
     render=_render,
     needs_project=False,

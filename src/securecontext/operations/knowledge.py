@@ -62,6 +62,8 @@ def _render_indexed(out: IndexOutput) -> str:
     "zc_index",
     permission=Permission.ARCHIVE_WRITE,
     effects=Effects.WRITES,
+    stores=True,
+    large=True,
     render=_render_indexed,
     prepare=lambda world, asker, given: archive.pieces_of(given.source, given.content),
     example={"source": "docs/adr/0001.md", "content": "We use PostgreSQL because …"},

@@ -121,6 +121,7 @@ def _render_remembered(out: RememberOutput) -> str:
     "zc_remember",
     permission=Permission.MEMORY_WRITE,
     effects=Effects.WRITES,
+    stores=True,
     render=_render_remembered,
     always_load=True,
     example={"key": "db", "value": "PostgreSQL 16, decided for row-level security", "importance": 5},

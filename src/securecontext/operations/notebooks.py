@@ -145,6 +145,7 @@ class EditOutput(Output):
     "memory.edit",
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.WRITES,
+    stores=True,
     audience=Standing.PERSON,
     render=lambda out: (
         (

@@ -130,6 +130,7 @@ def _render_summarized(out: SummarizeOutput) -> str:
     "zc_summarize_session",
     permission=Permission.MEMORY_WRITE,
     effects=Effects.WRITES,
+    stores=True,
     render=_render_summarized,
     example={"summary": "Chose PostgreSQL; schema done; next: migrations."},
 )

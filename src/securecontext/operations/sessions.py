@@ -173,6 +173,7 @@ class CompactedInput(Input):
     "session.compacted",
     permission=Permission.SESSION_REPORT,
     effects=Effects.WRITES,
+    stores=True,
     render=_render_done,
     audience=Standing.HOOK,
 )

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from securecontext.boundaries.limits import Gate
+from securecontext.boundaries.limits import Gate, refuse_over_quota
 from securecontext.boundaries.policy import Policy, Principal
+from securecontext.boundaries.rate import RATE_LIMITED
 from securecontext.contracts import ensure
 from securecontext.pipeline import replay
 from securecontext.pipeline.intake import Intake, parse, redact_output
@@ -93,11 +94,14 @@ class Corridor:
         """Return the answer to a call; a refusal is an answer too, nothing is raised."""
         operation: Operation[Any, Any] | None = None
         try:
+            self._gate.rate.take(_caller(call))  # the first part of 5: a call that will be refused counts too
             operation = self._which(call)  # 1
             self._has_project(operation, call)
             intake = parse(operation, call.arguments)  # 3
             self._policy.check(call.principal, operation.permission)  # 4
-            with self._within_limits(call):  # 5
+            with self._within_limits(
+                operation, call
+            ):  # 5; the quota is asked in the transaction, after a replay
                 return self._do(operation, call, intake)  # 6 and 7
         except _Recorded as recorded:
             return _refusal(recorded.error)
@@ -129,8 +133,10 @@ class Corridor:
                 "no_project", "This call names no project.", "Call from a project's folder, or name one."
             )
 
-    def _within_limits(self, call: Call) -> AbstractContextManager[None]:
-        return self._gate.entered(f"{call.principal.name}/{call.principal.session}")
+    def _within_limits(self, operation: Operation[Any, Any], call: Call) -> AbstractContextManager[None]:
+        if operation.large:
+            self._gate.refuse_large_work()
+        return self._gate.entered(_caller(call))
 
     # 6 and 7
 
@@ -184,6 +190,8 @@ class Corridor:
                 before = replay.find(transaction.connection, call, request)
                 if before is not None:
                     return Answer(**before)
+                if operation.stores:
+                    refuse_over_quota(store.used, self._world.limits.quota_mb)
                 with transaction.savepoint():
                     context = self._context(call, intake, store, prepared, transaction=transaction)
                     output = operation.function(context, intake.given)
@@ -237,10 +245,13 @@ class Corridor:
     # Refusals before the transaction, and defects
 
     def _record_refusal(self, call: Call, operation: Operation[Any, Any] | None, error: ZcError) -> None:
-        """Enter a refusal that happened outside a transaction.
+        """Enter a refusal that happened outside a transaction; of a flood of calls that come too fast only some.
 
         Where the project's store cannot take it, the machine's ledger does; where that fails too, the log has it.
         """
+        left_out = self._gate.rate.to_enter(_caller(call)) if error.code == RATE_LIMITED else 0
+        if left_out is None:
+            return
         draft = EntryDraft(
             principal=call.principal.name,
             session=call.principal.session,
@@ -252,6 +263,7 @@ class Corridor:
                 "operation": operation.name if operation else "unknown",
                 "outcome": error.code,
                 "arguments": {},
+                **({"left_out": left_out} if left_out else {}),
             },
             secrets={}
             if operation
@@ -285,6 +297,10 @@ class Corridor:
             "The service failed at this call; nothing was changed.",
             f"Report it with the lines of {call.id} in `zc service logs`.",
         )
+
+
+def _caller(call: Call) -> str:
+    return f"{call.principal.name}/{call.principal.session}"
 
 
 class _Recorded(Exception):

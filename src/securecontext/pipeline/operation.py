@@ -142,6 +142,8 @@ class Operation(Generic[GivenT, OutputT]):
     kind: EntryKind = "call"
     always_load: bool = False
     recorded: bool = True
+    stores: bool = False
+    large: bool = False
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -181,6 +183,8 @@ def operation(
     kind: EntryKind = "call",
     always_load: bool = False,
     recorded: bool = True,
+    stores: bool = False,
+    large: bool = False,
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -202,6 +206,8 @@ def operation(
         kind: the kind of its ledger entry.
         always_load: whether a client should load the tool's schema from the start.
         recorded: whether a call has a ledger entry of its own (polls have none).
+        stores: whether it stores content in the project, and is refused once the project's quota is used up.
+        large: whether it takes much memory, and is refused while the service has too little.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -231,6 +237,8 @@ def operation(
             kind=kind,
             always_load=always_load,
             recorded=recorded,
+            stores=stores,
+            large=large,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )

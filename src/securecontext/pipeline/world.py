@@ -12,6 +12,8 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from securecontext.boundaries.audit import LedgerRow
+from securecontext.boundaries.integrity import Judgement
+from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
@@ -46,6 +48,16 @@ class ServiceFacts:
     connections: int
 
 
+class Code(Protocol):
+    """The installed code against its baseline."""
+
+    def check(self) -> Judgement:
+        """Compare the code with its baseline; make a new one where the files vouch for themselves."""
+
+    def accept(self) -> Judgement:
+        """Make what is there now the baseline; return what would have been thought of it otherwise."""
+
+
 class World(Protocol):
     """The composition root, as operations see it."""
 
@@ -56,6 +68,14 @@ class World(Protocol):
     @property
     def facts(self) -> ServiceFacts:
         """The running service."""
+
+    @property
+    def limits(self) -> Limits:
+        """What callers are held to."""
+
+    @property
+    def code(self) -> Code:
+        """The installed code."""
 
     def store(self, project: str) -> Store:
         """Return the store of a project, opening it if need be."""

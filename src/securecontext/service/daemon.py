@@ -12,7 +12,6 @@ import gc
 import importlib
 import logging
 import os
-import resource
 import signal
 import stat
 import sys
@@ -23,12 +22,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from securecontext import __version__, rendezvous
-from securecontext.boundaries.limits import LINE_BYTES
+from securecontext.boundaries import limits, usage
 from securecontext.handover import numbers
 from securecontext.service import guard, journal
 from securecontext.service.address import Address
 from securecontext.settings import Settings
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import InvalidInput, Tampered, ZcError
 
 if TYPE_CHECKING:
     from securecontext.service.spool import Spool
@@ -55,7 +54,10 @@ HEAVY_FOR_HTTP = ("fastapi", "uvicorn", "mcp.server.streamable_http_manager", "s
 
 
 def serve(settings: Settings) -> int:
-    """Run the service until it ends; return the exit code: 0 done (or another one serves already), 7 not startable."""
+    """Run the service until it ends; return the exit code.
+
+    0 done, or another one serves already; 6 the code or the ledger is not what it was; 7 not startable.
+    """
     home = settings.home
     gc.set_threshold(*COLLECT_AFTER)
     try:
@@ -64,10 +66,10 @@ def serve(settings: Settings) -> int:
             sys.stderr.write(f"{rendezvous.SERVED}\n")
             return 0
         journal.start(home, settings.log_level)
-        _raise_file_limit()
+        usage.raise_file_limit()
     except (ZcError, OSError) as error:
         _leave_reason(home, str(error))
-        return 7
+        return _exit_code(error)
     try:
         address = Address(home)
         _turn_away_standard_error()
@@ -83,9 +85,13 @@ def serve(settings: Settings) -> int:
     except (ZcError, rendezvous.ServiceAway, OSError) as error:
         log.exception("the service could not start")
         _leave_reason(home, str(error))
-        return 7
+        return _exit_code(error)
     finally:
         claim.release()
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, Tampered) else 7
 
 
 def _claimed(home: Path) -> guard.Claim | None:
@@ -143,12 +149,15 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        if self.settings.strict_integrity:
+            await asyncio.to_thread(self.app.code.require_sound)
         self._server = await self._listen(address)
         background = [
             asyncio.create_task(work)
             for work in (
                 self._watch(address),
                 self._guarded(self._warm),
+                self._guarded(self._look_at_code),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
@@ -254,15 +263,31 @@ class Daemon:
             "token_file": str(self.app.door_token_file) if self._http_url else "",
             "uptime_seconds": round(time.time() - self._started),
             "connections": self.listener.open - 1 + self._http_clients,
-            "memory_mb": _resident_mb(),
+            "memory_mb": round(usage.resident_bytes() / limits.MB, 1),
             "idle_minutes": self.settings.idle_minutes,
+            "limits": self._limits(),
+        }
+
+    def _limits(self) -> dict[str, list[float]]:
+        """Return what is used of each limit, and the limit."""
+        at = self.app.limits
+        http = usage.within_files(limits.HTTP_CONNECTIONS, limits.FILES_FOR_HTTP)
+        sizes = (_size(file) for file in (self.settings.home / "projects").glob("*.db"))
+        largest = max(sizes, default=0)
+        return {
+            "connections": [self.listener.open - 1, self.listener.most],
+            "http_connections": [self._http_clients, http],
+            "open_files": [usage.open_files(), usage.file_limit()],
+            "calls_under_way": [self.app.gate.under_way, self.listener.workers],
+            "memory_mb": [round(usage.resident_bytes() / limits.MB, 1), at.memory_mb],
+            "largest_project_mb": [round(largest / limits.MB, 1), at.quota_mb],
         }
 
     # Background
 
     async def _listen(self, address: Address) -> asyncio.Server:
         return await asyncio.start_unix_server(
-            self.listener.accept, sock=address.socket, limit=LINE_BYTES, backlog=BACKLOG
+            self.listener.accept, sock=address.socket, limit=limits.LINE_BYTES, backlog=BACKLOG
         )
 
     async def _watch(self, address: Address) -> None:
@@ -355,6 +380,17 @@ class Daemon:
     async def _checkpoint(self) -> None:
         await self.listener.run(self.app.checkpoint_due)
 
+    async def _look_at_code(self) -> None:
+        if self.settings.strict_integrity:
+            return  # it was looked at before anybody was served
+        await asyncio.sleep(WARM_SECONDS)
+        await self.listener.run(lambda: self.app.code.check(self._let_pass))
+
+    def _let_pass(self) -> None:
+        """Hold up a worker thread while a hook waits."""
+        while self._urgent:
+            time.sleep(0.005)
+
     async def _drain_spool(self) -> None:
         if self._spool is None:
             from securecontext.service.spool import Spool
@@ -379,18 +415,8 @@ def _forget_reason(home: Path) -> None:
         (home / rendezvous.START_ERROR).unlink()
 
 
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets us have: a connection is a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _resident_mb() -> float:
-    """Return the resident memory of this process in MiB."""
+def _size(file: Path) -> int:
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+        return file.stat().st_size
+    except OSError:  # it was deleted meanwhile
+        return 0

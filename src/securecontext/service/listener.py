@@ -16,6 +16,7 @@ from securecontext import __version__, rendezvous
 from securecontext.app import App
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
+from securecontext.boundaries.usage import within_files
 from securecontext.hooks import handlers
 from securecontext.mcp.flow import Flow
 from securecontext.pipeline.callers import Caller, introduce
@@ -40,6 +41,7 @@ TOO_LONG_HINT = f"Keep messages below {limits.LINE_BYTES >> 20} MiB; a message g
 HOOK_BYTES = 8 * 1024 * 1024
 """Of a hook's larger payload it is entered that there was one: parsing it would hold up all other clients."""
 WORKERS = 64
+"""Calls that are worked on at once; further ones wait."""
 DOOR = "socket"
 
 
@@ -60,6 +62,8 @@ class Listener:
         self._daemon = daemon
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
         self.open = 0
+        self.workers = WORKERS
+        self.most = within_files(limits.CONNECTIONS, limits.FILES_FOR_SOCKET)
         self._under_way = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flows: set[Flow] = set()
@@ -145,9 +149,12 @@ class Listener:
             raise Denied(
                 "foreign_user", "This service belongs to another user.", "Use a service of your own."
             )
-        if self.open > limits.CONNECTIONS:
+        if self.open > self.most:
             raise LimitReached(
-                "too_many_connections", "Too many clients are connected.", "Close some, then try again."
+                "too_many_connections",
+                f"Too many clients are connected: {self.most} are the limit.",
+                "Close some, then try again.",
+                limit=self.most,
             )
         try:
             async with asyncio.timeout(OPENING_SECONDS):

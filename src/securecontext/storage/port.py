@@ -97,6 +97,13 @@ class Store(Protocol):
         the database. Exceptions of the job roll back what it did and are raised here.
         """
 
+    def used(self, beyond: int) -> int:
+        """Return the bytes that the store uses, room that deleted rows left and later ones fill not counted.
+
+        Args:
+            beyond: below it, what is cheaper to know will do: the size of what lies on the disk.
+        """
+
     def end(self, refusal: Callable[[], ZcError]) -> None:
         """Finish what is queued, then refuse every later write; reading goes on."""
 

@@ -138,6 +138,11 @@ class PostgresStore:
         except DBAPIError as error:
             raise self.translate(error) from error
 
+    def used(self, beyond: int) -> int:
+        """Return the bytes of the database that the store is in; see `port.Store.used`."""
+        with self.read() as connection:
+            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+
     def write(self, job: Callable[[Transaction], T]) -> T:
         """Run the job on the writer; see `port.Store.write`."""
         return self._writer.run(job)

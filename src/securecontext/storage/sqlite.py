@@ -153,6 +153,18 @@ class SqliteStore:
         except DBAPIError as error:
             raise self.translate(error) from error
 
+    def used(self, beyond: int) -> int:
+        """Return the bytes in use; see `port.Store.used`."""
+        size = self.path.stat().st_size + _size(self.path.with_name(self.path.name + "-wal"))
+        if size < beyond:
+            return size
+        with self.read() as connection:
+            pages, free, each = (
+                int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * each
+
     def write(self, job: Callable[[Transaction], T]) -> T:
         """Run the job on the writer; see `port.Store.write`."""
         self._refuse_if_gone()
@@ -309,6 +321,13 @@ def _make(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _quick_check(path: Path) -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from securecontext.boundaries.limits import CALLS_IN_FLIGHT, Gate, Limits
+from securecontext.boundaries.limits import CALLS_IN_FLIGHT, MB, Gate, Limits, refuse_over_quota
 from securecontext.types.errors import LimitReached
 
 
@@ -57,3 +57,36 @@ def test_counting_holds_with_many_threads():
         thread.join()
     with gate.entered("a"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("used", "refused"), [(0, False), (10 * MB - 1, False), (10 * MB, True), (11 * MB, True)]
+)
+def test_large_work_begins_below_the_limit_of_memory_alone(used, refused):
+    gate = Gate(Limits(memory_mb=10), memory=lambda: used)
+    if not refused:
+        gate.refuse_large_work()
+        return
+    with pytest.raises(LimitReached) as caught:
+        gate.refuse_large_work()
+    assert (caught.value.code, caught.value.details["limit"]) == ("memory_limit", 10 * MB)
+
+
+@pytest.mark.parametrize(
+    ("used", "refused"), [(0, False), (2 * MB - 1, False), (2 * MB, True), (9 * MB, True)]
+)
+def test_a_project_stores_more_below_its_quota_alone(used, refused):
+    if not refused:
+        refuse_over_quota(lambda beyond: used, 2)
+        return
+    with pytest.raises(LimitReached) as caught:
+        refuse_over_quota(lambda beyond: used, 2)
+    assert (caught.value.code, caught.value.details) == ("quota_reached", {"used": used, "limit": 2 * MB})
+    assert "2 MiB" in caught.value.message and "zc_forget" in caught.value.hint
+
+
+def test_calls_under_way_are_told():
+    gate = Gate(Limits())
+    with gate.entered("a"), gate.entered("b"), gate.entered("b"):
+        assert gate.under_way == 3
+    assert gate.under_way == 0

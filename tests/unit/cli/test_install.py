@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import securecontext
+from securecontext.boundaries import plugin_files
 from securecontext.cli import plugin_render
 from securecontext.cli.backups import KEPT, Backups
 from securecontext.cli.client_files import (
@@ -304,7 +305,7 @@ def test_local_settings_are_those_of_the_repository_or_of_the_folder(tmp_path: P
 def test_rendering_writes_this_machines_paths_and_this_version(tmp_path: Path) -> None:
     target = tmp_path / "a folder" / "claude-code"
     python = Path(sys.executable)
-    plugin_render.render(target, plugin_render.Machine(python, tmp_path / "o'data\\"))
+    plugin_render.render(target, plugin_files.Machine(python, tmp_path / "o'data\\"))
     hooks = json.loads((target / "plugin/hooks/hooks.json").read_text())
     handlers = [h for groups in hooks["hooks"].values() for group in groups for h in group["hooks"]]
     assert {h["command"] for h in handlers} == {str(python)}
@@ -325,7 +326,7 @@ def test_rendering_writes_this_machines_paths_and_this_version(tmp_path: Path) -
 
 
 def test_rendering_again_drops_what_is_no_longer_part_of_the_plugin(tmp_path: Path) -> None:
-    machine = plugin_render.Machine(Path(sys.executable))
+    machine = plugin_files.Machine(Path(sys.executable))
     plugin_render.render(tmp_path, machine)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     old = tmp_path / "plugin" / "commands" / "old.md"
@@ -337,7 +338,7 @@ def test_rendering_again_drops_what_is_no_longer_part_of_the_plugin(tmp_path: Pa
 
 
 def test_the_rendered_hook_runs_and_finds_the_data_folder_without_help(tmp_path: Path) -> None:
-    machine = plugin_render.Machine(Path(sys.executable), tmp_path / "data")
+    machine = plugin_files.Machine(Path(sys.executable), tmp_path / "data")
     plugin_render.render(tmp_path / "plug", machine)
     subprocess.run(
         [sys.executable, "-I", "-S", str(tmp_path / "plug/plugin/hooks/entry.py"), "stop"],
@@ -350,7 +351,7 @@ def test_the_rendered_hook_runs_and_finds_the_data_folder_without_help(tmp_path:
 
 
 def test_the_plugins_own_files_agree_on_the_version() -> None:
-    source = plugin_render.plugin_source()
+    source = plugin_files.plugin_source()
     manifest = json.loads((source / ".claude-plugin" / "plugin.json").read_text())
     assert manifest["version"] == securecontext.__version__
     assert f'VERSION = "{securecontext.__version__}"' in (source / "hooks" / "entry.py").read_text()

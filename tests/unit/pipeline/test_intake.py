@@ -189,7 +189,13 @@ def _texts(annotation: object) -> bool:
     return annotation is str or any(_texts(part) for part in get_args(annotation))
 
 
-PATHS = {("project.move", "folder"), ("audit.verify", "database"), ("import.predecessor", "from_folder")}
+PATHS = {
+    ("audit.export", "file"),
+    ("audit.prove", "file"),
+    ("project.move", "folder"),
+    ("audit.verify", "database"),
+    ("import.predecessor", "from_folder"),
+}
 """Paths are taken exactly as they are."""
 
 
