@@ -19,6 +19,8 @@ from securecontext.pipeline.operation import CATALOGUE, Effects, Operation
 CONFIRM = "confirm"
 BY_HAND = frozenset({"zc_index", "memory.import"})
 """Operations whose command reads files; see `commands`."""
+FOR_AGENTS = frozenset({"zc_verify_audit_chain"})
+"""Operations without a command, because a person has one that says more: `zc audit verify`."""
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Folder of the project; by default the current one.")
@@ -29,7 +31,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 
 def derived() -> list[Operation[Any, Any]]:
     """Return the operations that become commands by themselves."""
-    return [o for o in CATALOGUE.values() if o.audience is not Standing.HOOK and o.name not in BY_HAND]
+    return [o for o in CATALOGUE.values() if o.audience is not Standing.HOOK and o.name not in BY_HAND | FOR_AGENTS]
 
 
 def add_all(root: typer.Typer, group: Callable[[str], typer.Typer]) -> None:

@@ -37,6 +37,7 @@ GROUPS = {
     "archive": "Documents and session summaries: list, show, forget.",
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end.",
+    "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",
 }
 _groups: dict[str, typer.Typer] = {}

@@ -142,6 +142,7 @@ class Operation(Generic[GivenT, OutputT]):
     kind: EntryKind = "call"
     always_load: bool = False
     recorded: bool = True
+    secret_answer: bool = False
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -181,6 +182,7 @@ def operation(
     kind: EntryKind = "call",
     always_load: bool = False,
     recorded: bool = True,
+    secret_answer: bool = False,
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -202,6 +204,8 @@ def operation(
         kind: the kind of its ledger entry.
         always_load: whether a client should load the tool's schema from the start.
         recorded: whether a call has a ledger entry of its own (polls have none).
+        secret_answer: whether its answer is a secret that the caller is owed: shown as it is, and kept nowhere, so
+            that a retry does it anew.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -231,6 +235,7 @@ def operation(
             kind=kind,
             always_load=always_load,
             recorded=recorded,
+            secret_answer=secret_answer,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )
