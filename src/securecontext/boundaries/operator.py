@@ -124,7 +124,9 @@ class Operator:
                 )
             if len(passphrase) >= PASSPHRASE_CHARACTERS.stop or not verifier.accepts(passphrase):
                 self._wrong.append(now)
-                raise Denied("wrong_passphrase", "The passphrase is wrong.", "Try again: `zc operator unlock`.")
+                raise Denied(
+                    "wrong_passphrase", "The passphrase is wrong.", "Try again: `zc operator unlock`."
+                )
             self._until[terminal] = now + UNLOCKED_SECONDS
 
     def lock(self) -> None:
@@ -185,7 +187,9 @@ def _digest(passphrase: str, cost: int, block: int, lanes: int, salt: bytes) -> 
 def _at_terminal(terminal: str) -> None:
     if not terminal:
         raise Denied(
-            "no_terminal", "An operator sits at a terminal; this process has none.", "Call from your own terminal."
+            "no_terminal",
+            "An operator sits at a terminal; this process has none.",
+            "Call from your own terminal.",
         )
 
 
@@ -205,10 +209,10 @@ def _parse(line: bytes, path: Path) -> _Verifier:
         "Restore it from your backup; without one, remove it yourself, then `zc operator init`.",
     )
     try:
-        mark, version, kind, cost, block, lanes, salt, digest = line.decode("ascii").removesuffix("\n").split(" ")
-        found = _Verifier(
-            int(cost), int(block), int(lanes), base64.b64decode(salt, validate=True), digest
+        mark, version, kind, cost, block, lanes, salt, digest = (
+            line.decode("ascii").removesuffix("\n").split(" ")
         )
+        found = _Verifier(int(cost), int(block), int(lanes), base64.b64decode(salt, validate=True), digest)
     except ValueError:
         raise malformed from None
     n, r, p = found.cost, found.block, found.lanes

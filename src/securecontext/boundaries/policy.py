@@ -178,7 +178,10 @@ class Policy:
         if permission in OPERATOR_ONLY and not principal.token:
             if self._operator is None:
                 raise Denied(
-                    "operator_needed", "Only an operator may do this.", "Ask the operator.", permission=str(permission)
+                    "operator_needed",
+                    "Only an operator may do this.",
+                    "Ask the operator.",
+                    permission=str(permission),
                 )
             self._operator.refuse_locked(principal.terminal)
         return decision

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from securecontext.boundaries.policy import Role
 from securecontext.boundaries.tokens import TTL_SECONDS, Claims
@@ -75,16 +75,19 @@ def check(connection: Connection, token: str, moment: datetime) -> Issued:
     row = connection.execute(_ROW, {"wanted": token}).first()
     hint = "Ask for a new one: `zc token issue`, or the orchestrator's zc_issue_token."
     if row is None or row.revoked_at is not None:
-        raise Unauthenticated(
-            "token_revoked", "The session token was revoked.", hint, reason="revoked"
-        )
+        raise Unauthenticated("token_revoked", "The session token was revoked.", hint, reason="revoked")
     if row.expires_at <= timestamp(moment):
         raise Unauthenticated("token_expired", "The session token has expired.", hint, reason="expired")
     return Issued(*row)
 
 
 def revoke(
-    connection: Connection, *, project: str, moment: datetime, agent: str | None = None, token: str | None = None
+    connection: Connection,
+    *,
+    project: str,
+    moment: datetime,
+    agent: str | None = None,
+    token: str | None = None,
 ) -> int:
     """Revoke what counts in a project: all of it, an agent's tokens, or one token; return how many those were."""
     wanted = [*_counting(project, moment)]
@@ -92,9 +95,7 @@ def revoke(
         wanted.append(tokens.c.agent == agent)
     if token is not None:
         wanted.append(tokens.c.token == token)
-    return connection.execute(
-        update(tokens).where(*wanted).values(revoked_at=timestamp(moment))
-    ).rowcount
+    return connection.execute(update(tokens).where(*wanted).values(revoked_at=timestamp(moment))).rowcount
 
 
 def count(connection: Connection, project: str, moment: datetime) -> int:
@@ -105,7 +106,9 @@ def count(connection: Connection, project: str, moment: datetime) -> int:
 
 def every(connection: Connection, project: str) -> Sequence[Issued]:
     """Return the tokens of a project, newest first, ended ones included."""
-    newest = select(tokens).where(tokens.c.project == project).order_by(tokens.c.issued_at.desc(), tokens.c.token)
+    newest = (
+        select(tokens).where(tokens.c.project == project).order_by(tokens.c.issued_at.desc(), tokens.c.token)
+    )
     return [Issued(*row) for row in connection.execute(newest)]
 
 

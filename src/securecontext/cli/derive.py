@@ -31,7 +31,11 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 
 def derived() -> list[Operation[Any, Any]]:
     """Return the operations that become commands by themselves."""
-    return [o for o in CATALOGUE.values() if o.audience is not Standing.HOOK and o.name not in BY_HAND | FOR_AGENTS]
+    return [
+        o
+        for o in CATALOGUE.values()
+        if o.audience is not Standing.HOOK and o.name not in BY_HAND | FOR_AGENTS
+    ]
 
 
 def add_all(root: typer.Typer, group: Callable[[str], typer.Typer]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class IssueInput(Input):
     """Arguments of zc_issue_token."""
 
     agent_id: fields.Agent
-    role: Annotated[Role, fields.Plain()]
+    role: Annotated[Literal["orchestrator", "developer", "marketer", "researcher", "worker"], fields.Plain()]
 
 
 class IssueOutput(Output):
@@ -54,15 +54,16 @@ class IssueOutput(Output):
     example={"agent_id": "alice", "role": "developer"},
 )
 def issue(context: Context, given: IssueInput) -> IssueOutput:
-    """Issue a session token for an agent of this project, valid for 24 hours. Start the agent with it as ZC_SESSION_TOKEN."""
+    """Issue a session token, valid for 24 hours, for an agent of this project, which shows it as ZC_SESSION_TOKEN."""
     project = _project(context)
     agent = clean_agent_id(given.agent_id)
     who = context.principal
-    Policy().check_issue(who, given.role)
+    role = Role(given.role)
+    Policy().check_issue(who, role)
     claims = token_register.issue(
         context.connection,
         agent=agent,
-        role=given.role,
+        role=role,
         project=project.id,
         issued_by=f"{who.name}/{who.token or who.session}",
         moment=context.moment,
@@ -70,7 +71,7 @@ def issue(context: Context, given: IssueInput) -> IssueOutput:
     return IssueOutput(
         token=context.world.credentials.sign(claims),
         agent=agent,
-        role=str(given.role),
+        role=given.role,
         session=claims.sid,
         expires_at=token_register.stamp(claims.exp),
         active=token_register.count(context.connection, project.id, context.moment),
@@ -80,7 +81,9 @@ def issue(context: Context, given: IssueInput) -> IssueOutput:
 class RevokeInput(Input):
     """Arguments of zc_revoke_token."""
 
-    agent_id: Annotated[str | None, Field(max_length=64, description="all tokens of this agent")] = None
+    agent_id: Annotated[
+        str | None, Field(max_length=64, description="all tokens of this agent"), fields.Words(64, plain=True)
+    ] = None
     token_id: Annotated[
         str | None, Field(max_length=64, description="one token, by its id"), fields.Words(64, plain=True)
     ] = None

@@ -96,7 +96,9 @@ def introduce(
                 "secret_in_name", f"The {what}'s name holds a secret.", "Use another name.", field=what
             )
     name = peer if isinstance(peer, str) else f"uid:{peer}"
-    principal = Principal(name, standing, door, session, clean_agent_id(agent) if agent else "", terminal=terminal)
+    principal = Principal(
+        name, standing, door, session, clean_agent_id(agent) if agent else "", terminal=terminal
+    )
     path = headers.get("project-path", "")
     if not path:
         return Caller(principal, None)

@@ -185,7 +185,9 @@ class Corridor:
         def job(transaction: Transaction) -> Answer | ZcError:
             outputs.clear()
             try:
-                before = None if operation.secret_answer else replay.find(transaction.connection, call, request)
+                before = (
+                    None if operation.secret_answer else replay.find(transaction.connection, call, request)
+                )
                 if before is not None:
                     return Answer(**before)
                 with transaction.savepoint():

@@ -19,7 +19,6 @@ from securecontext.boundaries.policy import Standing
 from securecontext.hooks import handlers
 from securecontext.mcp.flow import Flow
 from securecontext.pipeline.callers import Caller, introduce
-from securecontext.pipeline.corridor import Answer
 from securecontext.pipeline.refusals import SESSION, RefusalLog
 from securecontext.rpc.server import answer_line, refusal_line
 from securecontext.service import operator_door
@@ -142,7 +141,7 @@ class Listener:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("socket")
-        uid, terminal = rendezvous.peer_uid(peer), terminal_of(rendezvous.peer_pid(peer))
+        uid = rendezvous.peer_uid(peer)
         if uid != os.getuid():
             log.warning("a process of uid %d was refused", uid)
             raise Denied(
@@ -165,11 +164,11 @@ class Listener:
             case "hook":
                 await self._hook(opening, reader, writer)
             case "rpc":
-                await self._rpc(opening, uid, terminal, reader, writer)
+                await self._rpc(opening, uid, terminal_of(rendezvous.peer_pid(peer)), reader, writer)
             case "mcp":
                 await self._mcp(opening, uid, reader, writer)
             case "operator":
-                await self._operator(uid, terminal, reader, writer)
+                await self._operator(uid, terminal_of(rendezvous.peer_pid(peer)), reader, writer)
             case _:
                 await self._control(reader, writer)
 

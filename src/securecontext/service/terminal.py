@@ -23,7 +23,7 @@ def terminal_of(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of ``stat`` after the command's name, which may hold spaces: state, parent, group, session …"""
+    """Return the fields of ``stat`` from the state on: they follow the command's name, which may hold spaces."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

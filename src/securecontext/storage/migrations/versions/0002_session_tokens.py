@@ -18,7 +18,9 @@ def upgrade() -> None:
     """Create the table and its index."""
     op.create_table(
         "tokens",
-        sa.Column("token", sa.String(length=64), nullable=False, comment="its id; the token itself is nowhere"),
+        sa.Column(
+            "token", sa.String(length=64), nullable=False, comment="its id; the token itself is nowhere"
+        ),
         sa.Column("agent", sa.String(length=64), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
         sa.Column("project", sa.String(length=64), nullable=False),
