@@ -86,9 +86,9 @@ def _ask(prompt: str) -> str:
         before = termios.tcgetattr(terminal)
         silent = [*before]
         silent[3] &= ~termios.ECHO
-        os.write(terminal, prompt.encode())
         try:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+            os.write(terminal, prompt.encode())
             line = os.read(terminal, LONGEST)
         finally:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
