@@ -7,8 +7,12 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import create_engine, event, text
 
+from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.sequencer import sequence
+from securecontext.boundaries.signers import enlist
+from securecontext.boundaries.tiles import Tiles
 from securecontext.boundaries.verify import verify
 from securecontext.storage.postgres import open_postgres
 from securecontext.storage.tables import metadata
@@ -63,6 +67,7 @@ class Case:
 
     def __init__(self, connection, keyring, log=LOG):
         self.connection, self.keyring, self.log = connection, keyring, log
+        self.anchors = AnchorFile(keyring.folder.parent / "logs" / "audit.log")
         self.ledger = Ledger(log, keyring)
         with connection.begin():
             self.ledger.open_log(connection, MOMENT)
@@ -73,6 +78,32 @@ class Case:
             places = self.ledger.append(self.connection, drafts, MOMENT)
         self.ledger.committed()
         return places
+
+    def sequence(self, closing="", moment=MOMENT):
+        """Place what has no place, sign and anchor."""
+        signers = enlist(self.keyring, moment)
+        with self.connection.begin():
+            signed = sequence(
+                self.connection,
+                self.log,
+                holder="svc_test",
+                keyring=self.keyring,
+                signers=signers,
+                moment=moment,
+                closing=closing,
+            )
+        if signed is not None:
+            with self.connection.begin():
+                self.anchors.append(signed, Tiles(self.connection, self.log), moment)
+        return signed
+
+    def end_epoch(self):
+        """End the epoch: its last checkpoint, then its key is erased."""
+        enlist(self.keyring, MOMENT)
+        ending = self.keyring.begin_epoch()
+        enlist(self.keyring, MOMENT)
+        self.sequence(closing=ending)
+        self.keyring.end_epoch()
 
     def sql(self, statement, **values):
         with self.connection.begin():
@@ -92,7 +123,7 @@ class Case:
 
     def verify(self):
         with self.connection.begin():
-            return verify(self.connection, self.log, self.keyring)
+            return verify(self.connection, self.log, self.keyring, anchors=self.anchors)
 
     def broken(self):
         """(status, kind, stream, seq) of the first broken place."""

@@ -32,6 +32,7 @@ class Settings:
         idle_minutes: ``ZC_IDLE_MINUTES``: the service ends after so long without a client.
         machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
         log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
+        witness_file: ``ZC_WITNESS_FILE``: where checkpoints are anchored a second time.
     """
 
     home: Path
@@ -40,6 +41,7 @@ class Settings:
     idle_minutes: float = DEFAULT_IDLE_MINUTES
     machine_secret: bytes | None = None
     log_level: str = "info"
+    witness_file: Path | None = None
 
 
 VARIABLES: dict[str, str] = {
@@ -48,6 +50,7 @@ VARIABLES: dict[str, str] = {
     "ZC_IDLE_MINUTES": f"minutes without a client after which the service ends, default {DEFAULT_IDLE_MINUTES:.0f}",
     "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
     "ZC_LOG_LEVEL": "debug, info (default), warning or error",
+    "ZC_WITNESS_FILE": "absolute path of a file, best on another disk, in which the ledgers are anchored as well",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -73,6 +76,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         idle_minutes=_minutes(env.get("ZC_IDLE_MINUTES", "")),
         machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
         log_level=_level(env.get("ZC_LOG_LEVEL", "")),
+        witness_file=_file("ZC_WITNESS_FILE", env.get("ZC_WITNESS_FILE", "")),
     )
 
 
@@ -117,6 +121,12 @@ def _secret(text: str) -> bytes | None:
     if len(secret) < 32:
         raise _refuse("ZC_MACHINE_SECRET", "base64 of at least 32 bytes")
     return secret
+
+
+def _file(name: str, text: str) -> Path | None:
+    if text and not Path(text).is_absolute():
+        raise _refuse(name, "an absolute path")
+    return Path(text) if text else None
 
 
 def _level(text: str) -> str:

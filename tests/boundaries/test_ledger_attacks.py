@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import securecontext
-from securecontext.boundaries import audit, chain
+from securecontext.boundaries import audit, chain, sequencer
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import ROOTS, Keyring
 from securecontext.boundaries.verify import verify
@@ -150,7 +150,9 @@ def test_rt_s0_09_nothing_offers_to_change_or_remove_an_entry():
         ("audit.py", "insert", "ledger_bodies"),
         ("audit.py", "insert", "ledger_heads"),
         ("audit.py", "update", "ledger_heads"),
+        ("sequencer.py", "update", "ledger_entries"),
     }
+    assert str(sequencer._place).startswith("UPDATE ledger_entries SET leaf_index=:at_leaf WHERE")
 
 
 @pytest.mark.parametrize("head", ["kept", "removed", "moved back without the key"])
@@ -267,7 +269,7 @@ def test_an_entry_of_another_project_is_no_evidence_here(filled, keyring):
     assert filled.broken() == ("TAMPERED", "altered_column", S1, 3)
 
 
-def test_not_yet_seen_a_return_of_everything_to_an_older_copy(filled):
+def test_unseen_without_an_anchor_a_return_of_everything_to_an_older_copy(filled):
     """A consistent older copy is authentic: only an anchor outside the database can tell. The text says so."""
     older = {table: filled.rows(f"SELECT * FROM {table}") for table in TABLES}
     filled.append(draft("s1"))
@@ -283,12 +285,12 @@ def test_not_yet_seen_a_return_of_everything_to_an_older_copy(filled):
         filled.ledger.append(filled.connection, [draft("s1")], MOMENT)
 
 
-def test_not_yet_seen_a_stream_removed_whole_with_its_head(filled):
+def test_unseen_without_an_anchor_a_stream_removed_whole_with_its_head(filled):
     for table in TABLES:
         filled.sql(f"DELETE FROM {table} WHERE stream = :s", s=S2)
     verdict = filled.verify()
     assert (verdict.status, verdict.entries) == ("OK", 6)
-    assert "whole streams removed" in verdict.as_text()
+    assert "their removal with their heads" in verdict.as_text()
     with pytest.raises(Tampered), filled.connection.begin():
         filled.ledger.append(filled.connection, [draft("s2")], MOMENT)
 

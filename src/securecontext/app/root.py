@@ -17,8 +17,10 @@ from sqlalchemy import Connection, func, select
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
 from securecontext.app import chores
+from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit
+from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
@@ -42,6 +44,9 @@ from securecontext.types.ids import new_id, now, timestamp
 from securecontext.types.places import Place
 
 log = logging.getLogger("securecontext.app")
+ANCHORS = "audit.log"
+EPOCH = timedelta(days=1)
+"""How long the ledger's keys are used before they are erased."""
 USED_AGAIN = timedelta(hours=1)
 """How stale a project's `last used` may become before it is written again."""
 
@@ -84,6 +89,9 @@ class App:
         self._known: dict[tuple[str, str], _Known] = {}
         self._machine: Store | None = None
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
+        self._anchors = AnchorFile(home / "logs" / ANCHORS)
+        kept = [self._anchors, *([AnchorFile(settings.witness_file)] if settings.witness_file else [])]
+        self._checkpoints = Checkpoints(self._keyring, kept, clock, new_id("svc"))
         self.credentials = Credentials(TokenKey(self._keyring), lambda: self.machine, clock)
         self.corridor = Corridor(self, Policy(self.operator), Gate(Limits()))
 
@@ -247,6 +255,7 @@ class App:
             stores = [s for s in (self._stores.pop(project, None), self._ending.pop(project, None)) if s]
             self._known.clear()
         for store in stores:
+            self.checkpoint(store)
             if ended:
                 store.end(_gone)
             store.close()
@@ -317,7 +326,48 @@ class App:
 
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
-        return verify(connection, log_of(connection), self._keyring)
+        return verify(
+            connection, log_of(connection), self._keyring, anchors=self._anchors, moment=self.clock()
+        )
+
+    def checkpoint(self, store: Store) -> None:
+        """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
+        try:
+            self._checkpoints.make(store)
+        except ZcError as error:
+            log.warning("a ledger has no new checkpoint: %s", error)
+
+    def checkpoint_due(self) -> None:
+        """Do that for every open ledger that has waited long enough, or grown far enough."""
+        with self._lock:
+            stores = [*([self._machine] if self._machine else []), *self._stores.values()]
+        for store in stores:
+            with suppress(Expired, Unavailable):
+                if self._checkpoints.due(store):
+                    self.checkpoint(store)
+
+    def end_epoch(self) -> Sequence[str]:
+        """End the epoch of the ledger's keys; return what could not be signed any more."""
+        with self._lock:
+            was_open = set(self._stores)
+        opened: set[str] = set()
+
+        def every() -> Sequence[Callable[[], Store]]:
+            with self.machine.read() as connection:
+                opened.update(set(register.with_files(connection)) - self._ended)
+            return [lambda: self.machine, *(partial(self.store, project) for project in sorted(opened))]
+
+        try:
+            return self._checkpoints.end_epoch(every)
+        finally:
+            for project in opened - was_open:
+                self.forget_project(project)
+
+    def end_old_epoch(self) -> None:
+        """End the epoch of the ledger's keys once it has lasted long enough."""
+        since = self._checkpoints.epoch_since()
+        if since is not None and self.clock() - since >= EPOCH:
+            self.end_epoch()
 
     def tail(self, connection: Connection, limit: int) -> Sequence[audit.LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
@@ -407,6 +457,7 @@ class App:
                 stores.append(self._machine)
                 self._machine = None
         for store in stores:
+            self.checkpoint(store)
             store.close()
 
 

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, get_args
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from securecontext.boundaries import chain
+from securecontext.boundaries import chain, signers
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.sequencer import vouched
+from securecontext.boundaries.tree import leaf_hash
 from securecontext.contracts import require
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from securecontext.types.errors import Conflict, InvalidInput, Tampered
@@ -50,7 +52,7 @@ _move_head = (
 )
 _read_head = select(h.seq, h.head, h.mac).where(h.log == bindparam("log"), h.stream == bindparam("stream"))
 _newest = (
-    select(e.seq, e.canonical, e.mac)
+    select(e.seq, e.canonical, e.mac, e.leaf_index)
     .where(e.log == bindparam("log"), e.stream == bindparam("stream"))
     .order_by(e.seq.desc())
     .limit(1)
@@ -239,13 +241,20 @@ class Ledger:
             raise _mismatch("its head or its entries, which are gone")
         if (newest.seq, chain.entry_hash(newest.canonical, newest.mac)) != (stored.seq, stored.head):
             raise _mismatch("its newest entry")
-        key = self._keyring.stream_key_for(chain.decode(newest.canonical).kid, self.log, stream)
-        if not (
-            chain.same_mac(newest.mac, chain.mac(key, newest.canonical))
-            and chain.same_mac(stored.mac, chain.head_mac(key, self.log, stream, stored.seq, stored.head))
-        ):
+        if not self._authentic(connection, stream, stored, newest):
             raise _mismatch("the MAC of its head")
         return _Head(stored.seq, stored.head)
+
+    def _authentic(self, connection: Connection, stream: str, stored: Any, newest: Any) -> bool:
+        """Say whether head and newest entry are ours: by their MACs, or where the key is erased by the signed tree."""
+        kid = chain.decode(newest.canonical).kid
+        if self._keyring.erased(kid):
+            leaf = leaf_hash(newest.canonical + newest.mac)
+            return vouched(connection, self.log, signers.read(self._keyring), newest.leaf_index, leaf)
+        key = self._keyring.stream_key_for(kid, self.log, stream)
+        return chain.same_mac(newest.mac, chain.mac(key, newest.canonical)) and chain.same_mac(
+            stored.mac, chain.head_mac(key, self.log, stream, stored.seq, stored.head)
+        )
 
     def _seal(self, stream: str, head: _Head | None, drafts: Iterable[EntryDraft], ts: str) -> _Sealed:
         """Chain the drafts behind a head. Touches neither the database nor memory."""

@@ -27,6 +27,7 @@ class Permission(StrEnum):
     MEMORY_MANAGE = "memory.manage"
     PROJECT_MANAGE = "project.manage"
     LEDGER_READ = "ledger.read"
+    LEDGER_MANAGE = "ledger.manage"
     LEDGER_VERIFY = "ledger.verify"
     SERVICE_MANAGE = "service.manage"
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission

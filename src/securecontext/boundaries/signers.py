@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from securecontext.boundaries import private_files
@@ -115,17 +116,37 @@ def line_of(keys: PublicKeys, moment: datetime, endorser: SigningKeys | None) ->
     )
 
 
-def load(keyring: Keyring, moment: datetime) -> Signers:
-    """Return the signers of this installation; the epoch that is written in is listed before it signs anything.
+def read(keyring: Keyring) -> Signers:
+    """Return the signers of this installation as they are listed.
+
+    Raises:
+        Tampered: the file was changed.
+        Unavailable: ``signers_file_unsafe``, ``key_folder_unsafe``, ``key_folder_unusable``.
+    """
+    with _opened(keyring) as (_, signers):
+        return signers
+
+
+def enlist(keyring: Keyring, moment: datetime) -> Signers:
+    """Return the signers, the epoch that is written in among them: it is listed before it signs anything.
 
     Args:
         keyring: whose folder holds the file.
         moment: since when a new epoch counts.
 
     Raises:
-        Tampered: the file was changed.
-        Unavailable: ``signers_file_unsafe``, ``key_folder_unsafe``, ``key_folder_unusable``.
+        Tampered, Unavailable: as `read`.
     """
+    with _opened(keyring) as (descriptor, signers):
+        if keyring.kid in signers:
+            return signers
+        lines = [*signers.lines, _next_line(keyring, signers, moment)]
+        private_files.replace(descriptor, FILE, b"".join(line + b"\n" for line in lines))
+        return Signers(lines)
+
+
+@contextmanager
+def _opened(keyring: Keyring) -> Iterator[tuple[int, Signers]]:
     path = keyring.folder / FILE
 
     def refuse(what: str, hint: str) -> Unavailable:
@@ -134,12 +155,7 @@ def load(keyring: Keyring, moment: datetime) -> Signers:
     try:
         with private_files.opened(keyring.folder) as descriptor:
             data = private_files.load(descriptor, path, refuse, MOST_BYTES) or b""
-            signers = Signers(data.splitlines())
-            if keyring.kid in signers:
-                return signers
-            lines = [*signers.lines, _next_line(keyring, signers, moment)]
-            private_files.replace(descriptor, FILE, b"".join(line + b"\n" for line in lines))
-            return Signers(lines)
+            yield descriptor, Signers(data.splitlines())
     except OSError as error:
         raise Unavailable(
             "key_folder_unusable",

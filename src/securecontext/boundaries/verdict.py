@@ -31,6 +31,14 @@ class Broken(StrEnum):
     HEAD_MISMATCH = "head_mismatch"
     MISSING_HEAD = "missing_head"
     FOREIGN_KEY = "foreign_key"
+    UNVOUCHED = "unvouched"
+    ALTERED_LEAF = "altered_leaf"
+    MISSING_LEAF = "missing_leaf"
+    ROOT_MISMATCH = "root_mismatch"
+    ALTERED_CHECKPOINT = "altered_checkpoint"
+    ALTERED_SIGNERS = "altered_signers"
+    ALTERED_ANCHOR = "altered_anchor"
+    ANCHOR_MISMATCH = "anchor_mismatch"
 
 
 EXPLAINED = {
@@ -45,7 +53,26 @@ EXPLAINED = {
     Broken.HEAD_MISMATCH: "the stream's head does not name its newest entry, or its MAC does not fit",
     Broken.MISSING_HEAD: "the stream has entries and no head",
     Broken.FOREIGN_KEY: "the entry names a key that this installation does not hold",
+    Broken.UNVOUCHED: "the entry's key is erased, and no checkpoint of its time speaks for it",
+    Broken.ALTERED_LEAF: "the entry is not the one that was placed in the tree",
+    Broken.MISSING_LEAF: "the entry that was placed here in the tree is missing",
+    Broken.ROOT_MISMATCH: "the tree is not the one that was signed at this size",
+    Broken.ALTERED_CHECKPOINT: "the checkpoint of this size is not one that was signed",
+    Broken.ALTERED_SIGNERS: "the list of signing keys is not what was written",
+    Broken.ALTERED_ANCHOR: "a line of the anchors is not what was written",
+    Broken.ANCHOR_MISMATCH: "the ledger is not the one that was anchored at this size",
 }
+OF_THE_TREE = frozenset(
+    {
+        Broken.MISSING_LEAF,
+        Broken.ROOT_MISMATCH,
+        Broken.ALTERED_CHECKPOINT,
+        Broken.ALTERED_SIGNERS,
+        Broken.ALTERED_ANCHOR,
+        Broken.ANCHOR_MISMATCH,
+    }
+)
+"""Findings that belong to no stream; their number is a place in the tree, a size, or a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +95,8 @@ class Finding:
         """Return the finding for people."""
         if self.kind is Broken.EMPTIED:
             return f"{EXPLAINED[self.kind]}."
+        if self.kind in OF_THE_TREE:
+            return f"Tree, at {self.seq}: {EXPLAINED[self.kind]}."
         row = "" if self.entry is None else f" (row {self.entry})"
         return f"{self.stream} #{self.seq}{row}: {EXPLAINED[self.kind]}."
 
@@ -121,16 +150,21 @@ class Verdict:
 
     def as_text(self) -> str:
         """Return the answer for people, in plain sentences."""
-        lines = [f"{self.status.value}: {self.entries} entries in {self.streams} streams were checked."]
+        what = f"{self.entries} entries in {self.streams} streams and {self.checkpoints} checkpoints"
+        lines = [f"{self.status.value}: {what} were checked."]
         lines += [finding.sentence() for finding in self.findings]
         if self.broken > len(self.findings):
             lines.append(f"… and {self.broken - len(self.findings)} more broken places.")
         if self.read_error is not None:
             lines.append(f"The ledger could not be read to its end: {self.read_error}.")
-        if self.status is Status.OK and self.unanchored:
+        if self.status is Status.ROLLED_BACK:
+            lines.append(
+                "The anchors know a longer ledger: this one was put back to an older copy, or its end was cut off."
+            )
+        if self.status in (Status.OK, Status.UNANCHORED) and self.unanchored:
             lines.append(
                 f"No anchor outside the database vouches for {self.unanchored} entries: they are as they were "
-                "written, but whole streams removed with their heads, or a return to an older copy, would not show."
+                "written, but their removal with their heads, or a return to an older copy, would not show."
             )
         return "\n".join(lines)
 

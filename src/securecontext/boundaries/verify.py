@@ -1,32 +1,41 @@
 """The ledger's verifier: reads every entry, skips none, and never calls a ledger good that it could not read.
 
 Entries stream through in the order of stream and number; nothing but the heads' rows and the names of agents is
-kept. Three statements, each consistent in itself, so a writer at work does not make a sound ledger look broken:
+kept. Statements that are each consistent in themselves, so a writer at work does not make a sound ledger look broken:
 
-1. every entry with its body, and with its stream's head if that head names it;
-2. every head that names no entry;
-3. every body without an entry.
+1. the signed checkpoints;
+2. every entry with its body, and with its stream's head if that head names it;
+3. every head that names no entry, and every body without an entry;
+4. every leaf of the tree against its entry, and each signed root against the leaves (``verify_tree``);
+5. what was anchored outside the database against the tree (``verify_anchors``).
 
-What cannot be seen without an anchor outside the database: a stream removed whole, with its head and bodies; a
-stream cut back together with a head of its own from that time; a return of the whole database to an older copy.
+What came after the last anchor out of the attacker's reach can be cut off with heads of that time, unseen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from securecontext.boundaries import chain
+from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.canonical import SAFE_INTEGER
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.signers import Signers, read
 from securecontext.boundaries.verdict import MOST_FINDINGS, Broken, Finding, Status, Verdict
+from securecontext.boundaries.verify_anchors import Anchored, check_anchors
+from securecontext.boundaries.verify_tree import check_tree, read_checkpoints
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from securecontext.types.errors import InvalidInput, Tampered, Unavailable
+from securecontext.types.ids import timestamp
 
 ROWS_AT_ONCE = 1000
+GRACE = timedelta(minutes=10)
+"""How old an entry may become before it must be under an anchor."""
 
 e, h, b = ledger_entries.c, ledger_heads.c, ledger_bodies.c
 _same_body = (b.log == e.log) & (b.stream == e.stream) & (b.seq == e.seq)
@@ -34,7 +43,7 @@ _same_head = (h.log == e.log) & (h.stream == e.stream) & (h.seq == e.seq)
 _entries = (
     select(
         e.entry, e.log, e.stream, e.seq, e.canonical, e.mac, e.kid, e.ts, e.kind, e.principal, e.claimed_agent,
-        e.body_digest, e.prev, b.salt, b.body, h.seq, h.head, h.mac,
+        e.body_digest, e.prev, e.leaf_index, b.salt, b.body, h.seq, h.head, h.mac,
     )
     .select_from(ledger_entries.outerjoin(ledger_bodies, _same_body).outerjoin(ledger_heads, _same_head))
     .where(e.log == bindparam("log"))
@@ -54,21 +63,36 @@ _stray_bodies = (
 )
 
 
-def verify(connection: Connection, log: str, keyring: Keyring) -> Verdict:
+def verify(
+    connection: Connection,
+    log: str,
+    keyring: Keyring,
+    *,
+    anchors: AnchorFile | None = None,
+    moment: datetime | None = None,
+) -> Verdict:
     """Check a whole log.
 
     Args:
         connection: for reading; no transaction of the caller's is changed.
         log: the log's id.
-        keyring: holds the ledger root.
+        keyring: holds the ledger root, and names the signers.
+        anchors: what is known of the log outside the database; None where nobody keeps any.
+        moment: now; without it no entry is too old to be without an anchor.
 
     Returns:
-        ``OK`` when all is as it was written, ``TAMPERED`` when something is not, ``INCOMPLETE`` when nothing broken
-        was found but not everything could be read.
+        ``TAMPERED`` when something is not as it was written; else ``ROLLED_BACK`` when an anchor knows more than the
+        log; else ``INCOMPLETE`` when not everything could be read; else ``UNANCHORED`` when entries older than `GRACE`
+        are under no anchor; else ``OK``.
     """
     check = _Check(log, keyring)
     read_error = None
+    anchored = Anchored()
     try:
+        signers = _signers(keyring, check)
+        signed = read_checkpoints(connection, log, signers, check.note)
+        check.last_signed = signed.last
+        check.checkpoints = len(signed.points)
         for row in _rows(connection, _entries, log):
             check.entry(row)
         check.end_of_stream()
@@ -77,10 +101,32 @@ def verify(connection: Connection, log: str, keyring: Keyring) -> Verdict:
         for stream, seq in _rows(connection, _stray_bodies, log):
             check.note(Broken.FOREIGN_BODY, stream, seq)
         check.end_of_log()
-    except (SQLAlchemyError, OSError, UnicodeDecodeError) as error:
+        check_tree(connection, log, signed, check.note_once)
+        if anchors is not None:
+            anchored = check_anchors(connection, log, signers, anchors, signed, check.note)
+    except (SQLAlchemyError, OSError, UnicodeDecodeError, Unavailable) as error:
         cause = getattr(error, "orig", None) or error
         read_error = f"{cause} (after {check.entries} entries)"
-    return check.verdict(read_error)
+    late = moment is not None and read_error is None and _late(connection, log, anchored.size, moment)
+    return check.verdict(read_error, anchored, late=late)
+
+
+def _signers(keyring: Keyring, check: _Check) -> Signers:
+    try:
+        return read(keyring)
+    except Tampered:
+        check.note(Broken.ALTERED_SIGNERS, "", 0)
+        return Signers([])
+
+
+def _late(connection: Connection, log: str, anchored: int, moment: datetime) -> bool:
+    """Say whether an entry that is under no anchor is older than it may be."""
+    query = select(e.entry).where(
+        e.log == log,
+        or_(e.leaf_index.is_(None), e.leaf_index >= anchored),
+        e.ts < timestamp(moment - GRACE),
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _rows(connection: Connection, query: Select[Any], log: str) -> Iterator[Sequence[Any]]:
@@ -111,10 +157,19 @@ class _Check:
         self.kid: str | None = None
         self.key = b""
         self.head_at: int | None = None
+        self.last_signed: dict[str, int] = {}
+        self.checkpoints = 0
+        self.named: set[tuple[object, object]] = set()
+
+    def note_once(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
+        """Record a broken place unless the entry is named as broken already."""
+        if (stream, seq) not in self.named:
+            self.note(kind, stream, seq, row)
 
     def note(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
         """Record a broken place."""
         self.broken += 1
+        self.named.add((stream, seq))
         if len(self.findings) < MOST_FINDINGS:
             number = seq if type(seq) is int else 0
             self.findings.append(Finding(kind, str(stream), number, row if type(row) is int else None))
@@ -122,7 +177,7 @@ class _Check:
     def entry(self, stored: Sequence[Any]) -> None:
         """Check one entry: its bytes, its MAC, its place, its body, its head. It yields one finding at most."""
         (
-            row, log, stream, seq, data, mac, kid, ts, kind, principal, agent, digest, prev, salt, body,
+            row, log, stream, seq, data, mac, kid, ts, kind, principal, agent, digest, prev, leaf_index, salt, body,
             head_seq, head, head_mac,
         ) = stored  # fmt: skip
         self.entries += 1
@@ -138,7 +193,7 @@ class _Check:
             self.agents.add(agent)
 
         columns = chain.Entry(log, stream, seq, kid, ts, kind, principal, agent, digest, prev)
-        finding = self._content(columns, data, mac)
+        finding = self._content(columns, data, mac, leaf_index)
         actual = chain.entry_hash(data, mac) if finding is None else None
         if finding is None:
             finding = self._place(seq, prev)
@@ -154,8 +209,12 @@ class _Check:
             self.opened = True
         self.seq, self.row, self.prev = seq, row, actual
 
-    def _content(self, columns: chain.Entry, data: object, mac: object) -> Broken | None:
-        """Check the stored bytes: rebuilt from the columns they are the same, and their MAC fits."""
+    def _content(self, columns: chain.Entry, data: object, mac: object, leaf_index: object) -> Broken | None:
+        """Check the stored bytes: rebuilt from the columns they are the same, and their MAC fits.
+
+        Where the key is erased, the tree speaks for bytes and MAC (see ``verify_tree``), if they were placed in it
+        while the key was there.
+        """
         if type(data) is not bytes or type(mac) is not bytes:
             return Broken.ALTERED_ENTRY
         signed = columns
@@ -164,6 +223,12 @@ class _Check:
                 signed = chain.decode(data)
             except Tampered:
                 return Broken.ALTERED_ENTRY
+        if self.keyring.erased(signed.kid):
+            self.kid = None
+            if type(leaf_index) is not int or leaf_index >= self.last_signed.get(signed.kid, 0):
+                return Broken.UNVOUCHED
+            in_place = signed is columns and (signed.log, signed.stream) == (self.log, columns.stream)
+            return None if in_place else Broken.ALTERED_COLUMN
         if signed.kid != self.kid:
             try:
                 self.key = self.keyring.stream_key_for(signed.kid, self.log, columns.stream)
@@ -195,6 +260,10 @@ class _Check:
             return False
         if actual is not None and head != actual:
             return False
+        if self.kid is None and stream == self.stream:
+            return (
+                actual is not None
+            )  # under an erased key: its entry is in the tree, and it names that entry
         key = self.key if stream == self.stream else self.keyring.stream_key(self.log, stream)
         return chain.same_mac(mac, chain.head_mac(key, self.log, stream, seq, head))
 
@@ -230,14 +299,19 @@ class _Check:
         elif not self.opened and not any(found.stream == chain.LOG_STREAM for found in self.findings):
             self.note(Broken.MISSING_ENTRY, chain.LOG_STREAM, 1)
 
-    def verdict(self, read_error: str | None) -> Verdict:
+    def verdict(self, read_error: str | None, anchored: Anchored, *, late: bool) -> Verdict:
         """Return the answer."""
-        status = (
-            Status.TAMPERED if self.broken else Status.INCOMPLETE if read_error is not None else Status.OK
-        )
+        if self.broken:
+            status = Status.TAMPERED
+        elif anchored.beyond:
+            status = Status.ROLLED_BACK
+        elif read_error is not None:
+            status = Status.INCOMPLETE
+        else:
+            status = Status.UNANCHORED if late else Status.OK
         return Verdict(
             status, self.entries, self.streams, len(self.agents), tuple(self.findings), self.broken,
-            unanchored=self.entries, read_error=read_error,
+            unanchored=max(self.entries - anchored.size, 0), checkpoints=self.checkpoints, read_error=read_error,
         )  # fmt: skip
 
 

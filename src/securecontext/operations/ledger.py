@@ -45,8 +45,12 @@ def _render_verdict(out: VerifyOutput) -> str:
 
 
 def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
-    """Verify a copy; a ledger of our own is verified on its reader."""
+    """Verify a copy. A ledger of our own is verified on its reader, once it is placed and anchored to its end."""
     if given.database is None:
+        of_machine = given.machine or asker.project is None
+        world.checkpoint(
+            world.machine if of_machine or asker.project is None else world.store(asker.project.id)
+        )
         return None
     fields.refuse_relative(given.database)
     with world.open_copy(Path(given.database)) as connection:
@@ -72,6 +76,42 @@ def verify(context: Context, given: VerifyInput) -> VerifyOutput:
     """Verify every entry of the ledger; exit code 6 unless it is OK."""
     done: VerifyOutput | None = context.prepared
     return done if done is not None else _output(context.world, context.connection)
+
+
+class EndEpochInput(Input):
+    """Arguments of audit.end-epoch."""
+
+
+class EndEpochOutput(Output):
+    """What was done."""
+
+    left_out: list[str] = []
+
+
+def _end_epoch(world: World, asker: Asker, given: EndEpochInput) -> EndEpochOutput:
+    return EndEpochOutput(left_out=list(world.end_epoch()))
+
+
+def _render_epoch(out: EndEpochOutput) -> str:
+    lines = ["The epoch has ended: its keys are erased, and the ledgers are signed with new ones."]
+    lines += [f"Left out, its last entries stay without a proof: {each}" for each in out.left_out]
+    return "\n".join(lines)
+
+
+@operation(
+    "audit.end-epoch",
+    permission=Permission.LEDGER_MANAGE,
+    effects=Effects.WRITES,
+    render=_render_epoch,
+    audience=Standing.PERSON,
+    on_machine=True,
+    prepare=_end_epoch,
+    command=("audit", "end-epoch"),
+)
+def end_epoch(context: Context, given: EndEpochInput) -> EndEpochOutput:
+    """Erase the ledger's keys and go on with new ones: what was written so far can no longer be forged."""
+    done: EndEpochOutput = context.prepared
+    return done
 
 
 class ChainInput(Input):

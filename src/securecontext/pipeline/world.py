@@ -96,6 +96,12 @@ class World(Protocol):
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
 
+    def checkpoint(self, store: Store) -> None:
+        """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
+
+    def end_epoch(self) -> Sequence[str]:
+        """End the epoch of the ledger's keys; return what could not be signed any more."""
+
     def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
 

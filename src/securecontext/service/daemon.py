@@ -38,6 +38,8 @@ DRAIN_SECONDS = 10.0
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 TIDY_SECONDS = 600.0
+CHECKPOINT_SECONDS = 10.0
+"""How often the service looks whether a ledger is due to be signed."""
 LOOK_SECONDS = 1.0
 """How often the service looks whether clients still find it: those that do not, wait."""
 WARM_SECONDS = 1.0
@@ -148,6 +150,7 @@ class Daemon:
                 self._watch(address),
                 self._guarded(self._warm),
                 self._again(self._tidy, TIDY_SECONDS),
+                self._again(self._checkpoint, CHECKPOINT_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
             )
         ]
@@ -347,6 +350,10 @@ class Daemon:
 
     async def _tidy(self) -> None:
         await self.listener.run(self.app.tidy)
+        await self.listener.run(self.app.end_old_epoch)
+
+    async def _checkpoint(self) -> None:
+        await self.listener.run(self.app.checkpoint_due)
 
     async def _drain_spool(self) -> None:
         if self._spool is None:

@@ -201,10 +201,18 @@ ledger_entries = Table(
 
 Index(
     "ux_ledger_entries_leaf",
+    ledger_entries.c.log,
     ledger_entries.c.leaf_index,
     unique=True,
     sqlite_where=ledger_entries.c.leaf_index.is_not(None),
     postgresql_where=ledger_entries.c.leaf_index.is_not(None),
+)
+Index(
+    "ix_ledger_entries_unsequenced",
+    ledger_entries.c.log,
+    ledger_entries.c.entry,
+    sqlite_where=ledger_entries.c.leaf_index.is_(None),
+    postgresql_where=ledger_entries.c.leaf_index.is_(None),
 )
 
 ledger_bodies = Table(
@@ -232,6 +240,39 @@ ledger_heads = Table(
         nullable=False,
         comment="of the head, so that it cannot be moved without the key",
     ),
+    sqlite_with_rowid=False,
+)
+
+ledger_tiles = Table(
+    "ledger_tiles",
+    metadata,
+    Column("log", String(64), primary_key=True),
+    Column(
+        "level", Integer, primary_key=True, autoincrement=False, comment="0, 1 … : of tree level 8 * level"
+    ),
+    Column("tile", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False, comment="1 to 256 node hashes of 32 bytes, side by side"),
+    sqlite_with_rowid=False,
+)
+
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("log", String(64), primary_key=True),
+    Column("size", BigInteger, primary_key=True, autoincrement=False, comment="leaves"),
+    Column("kid", String(64), primary_key=True),
+    Column("note", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ledger_sequencers = Table(
+    "ledger_sequencers",
+    metadata,
+    Column("log", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("fence", BigInteger, nullable=False, comment="grows with each new holder"),
+    Column("expires_at", String(32), nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -22,20 +22,20 @@ def lines(ring):
 
 
 def next_epoch(ring):
-    signers.load(ring, NOW)
+    signers.enlist(ring, NOW)
     ring.begin_epoch()
-    signers.load(ring, NOW)
+    signers.enlist(ring, NOW)
     ring.end_epoch()
 
 
 def test_the_first_epoch_is_listed_once_and_pins_itself(ring):
-    first, again = signers.load(ring, NOW), signers.load(ring, NOW)
+    first, again = signers.enlist(ring, NOW), signers.enlist(ring, NOW)
     assert first.lines == again.lines == lines(ring) and len(first.lines) == 1
     assert first.pinned == signers.signing_keys(ring).public.fingerprint
 
 
 def test_each_epoch_is_endorsed_by_the_one_before_and_the_pin_stays(ring):
-    pinned = signers.load(ring, NOW).pinned
+    pinned = signers.enlist(ring, NOW).pinned
     old = signers.signing_keys(ring)
     for _ in range(3):
         next_epoch(ring)
@@ -96,5 +96,5 @@ def test_a_repeated_or_exchanged_line_is_refused(ring):
 
 def test_unknown_keys_are_no_signer(ring):
     with pytest.raises(Tampered) as refused:
-        signers.load(ring, NOW).keys("sig_other.0")
+        signers.enlist(ring, NOW).keys("sig_other.0")
     assert refused.value.code == "signer_unknown"

@@ -32,6 +32,9 @@ def upgrade() -> None:
     _ledger_entries()
     _ledger_bodies()
     _ledger_heads()
+    _ledger_tiles()
+    _ledger_checkpoints()
+    _ledger_sequencers()
     if op.get_context().dialect.name == "sqlite":
         _chunks_fts()
 
@@ -260,10 +263,17 @@ def _ledger_entries() -> None:
     op.create_index(
         "ux_ledger_entries_leaf",
         "ledger_entries",
-        ["leaf_index"],
+        ["log", "leaf_index"],
         unique=True,
         sqlite_where=sa.text("leaf_index IS NOT NULL"),
         postgresql_where=sa.text("leaf_index IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_ledger_entries_unsequenced",
+        "ledger_entries",
+        ["log", "entry"],
+        sqlite_where=sa.text("leaf_index IS NULL"),
+        postgresql_where=sa.text("leaf_index IS NULL"),
     )
 
 
@@ -300,6 +310,54 @@ def _ledger_heads() -> None:
             comment="of the head, so that it cannot be moved without the key",
         ),
         sa.PrimaryKeyConstraint("log", "stream", name=op.f("pk_ledger_heads")),
+        sqlite_with_rowid=False,
+    )
+
+
+def _ledger_tiles() -> None:
+    op.create_table(
+        "ledger_tiles",
+        sa.Column("log", sa.String(length=64), nullable=False),
+        sa.Column(
+            "level",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="0, 1 … : of tree level 8 * level",
+        ),
+        sa.Column("tile", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column(
+            "hashes",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="1 to 256 node hashes of 32 bytes, side by side",
+        ),
+        sa.PrimaryKeyConstraint("log", "level", "tile", name=op.f("pk_ledger_tiles")),
+        sqlite_with_rowid=False,
+    )
+
+
+def _ledger_checkpoints() -> None:
+    op.create_table(
+        "ledger_checkpoints",
+        sa.Column("log", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False, comment="leaves"),
+        sa.Column("kid", sa.String(length=64), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("log", "size", "kid", name=op.f("pk_ledger_checkpoints")),
+        sqlite_with_rowid=False,
+    )
+
+
+def _ledger_sequencers() -> None:
+    op.create_table(
+        "ledger_sequencers",
+        sa.Column("log", sa.String(length=64), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False, comment="grows with each new holder"),
+        sa.Column("expires_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("log", name=op.f("pk_ledger_sequencers")),
         sqlite_with_rowid=False,
     )
 
