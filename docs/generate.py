@@ -12,7 +12,7 @@ from typing import Any
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
-from securecontext.cli.derive import BY_HAND
+from securecontext.cli.derive import BY_HAND, FOR_AGENTS
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
@@ -67,7 +67,8 @@ def _operation(declared: Operation[Any, Any]) -> str:
     facts = [f"effects: {declared.effects}", f"permission: `{declared.permission}`"]
     if declared.audience is not Standing.HOOK:
         words = " ".join(declared.command)
-        facts.append(f"command: `zc {words}`" + (" (reads files)" if declared.name in BY_HAND else ""))
+        if declared.name not in FOR_AGENTS:
+            facts.append(f"command: `zc {words}`" + (" (reads files)" if declared.name in BY_HAND else ""))
         facts.append(f"route: `POST /api/v1{declared.route}`")
     lines.append("; ".join(facts) + ".\n")
     if declared.example:

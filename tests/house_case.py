@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from securecontext.app import App
-from securecontext.boundaries.policy import Principal, Standing
+from securecontext.boundaries.policy import Principal, Role, Standing
 from securecontext.pipeline.corridor import Answer, Call
 from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.world import Project
@@ -28,6 +28,20 @@ HOOK = Principal("uid:1000", Standing.HOOK, "hook", "claude-1")
 def named(agent: str, session: str = "s1") -> Principal:
     """An agent that claims a name."""
     return Principal("uid:1000", Standing.AGENT, "mcp", session, agent)
+
+
+def in_role(role: Role, agent: str = "alice", project: str = "prj_x", token: str = "tok_x") -> Principal:
+    """An agent as its session token names it; by default one that was never entered."""
+    return Principal(
+        f"agent:{agent}",
+        Standing.AGENT,
+        "mcp",
+        "ses_x",
+        agent=agent,
+        role=role,
+        project=project,
+        token=token,
+    )
 
 
 @dataclass

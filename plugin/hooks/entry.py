@@ -58,7 +58,7 @@ KEPT = (
     b"LD_LIBRARY_PATH",
     b"ZC_",
 )
-ONE_CALLERS = (b"ZC_AGENT_", b"ZC_PROJECT_")
+ONE_CALLERS = (b"ZC_AGENT_", b"ZC_PROJECT_", b"ZC_SESSION_")
 """Environment names that the service (it outlives the session) gets, and of those the ones that it must not inherit."""
 
 ENV = posix.environ

@@ -32,7 +32,7 @@ STARTS = 5
 """Processes that one client starts at most before it gives up."""
 SERVED = "zc serve: another process serves this data folder already."
 """What a service says that ends because another one serves."""
-DOORS = ("mcp/1", "hook/1", "rpc/1", "control/1")
+DOORS = ("mcp/1", "hook/1", "rpc/1", "operator/1", "control/1")
 
 
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -147,9 +147,18 @@ def _await_connection(connection: socket.socket, target: str, timeout: float | N
 
 def peer_uid(connection: socket.socket) -> int:
     """Return the user id of the process at the other end, as the kernel knows it."""
+    return _peer(connection)[1]
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """Return the id of the process at the other end, as the kernel knew it when that process connected."""
+    return _peer(connection)[0]
+
+
+def _peer(connection: socket.socket) -> tuple[int, int]:
     packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("3i", packed)
-    return int(uid)
+    pid, uid, _gid = struct.unpack("3i", packed)
+    return int(pid), int(uid)
 
 
 def connect_or_start(
@@ -260,7 +269,7 @@ def _why(home_folder: str, what: str, said: str = "") -> str:
 
 
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_", "LD_LIBRARY_PATH", "ZC_")
-ONE_CALLERS = ("ZC_AGENT_", "ZC_PROJECT_")
+ONE_CALLERS = ("ZC_AGENT_", "ZC_PROJECT_", "ZC_SESSION_")
 
 
 def service_environment(home_folder: str, environ: dict[str, str] | None = None) -> dict[str, str]:
@@ -329,9 +338,14 @@ def _project_folder(env: dict[str, str]) -> str:
 
 
 def caller_headers(environ: dict[str, str] | None = None, version: str = "") -> dict[str, str]:
-    """Return the headers by which a client describes itself. All of it is a claim: rights come from the peer's uid."""
+    """Return the headers by which a client describes itself.
+
+    All of it is a claim, and rights come from the peer's uid; but for the session token, which says who the client is.
+    """
     env = dict(os.environ) if environ is None else environ
+    token = env.get("ZC_SESSION_TOKEN", "")
     return {
+        **({"token": token} if token else {}),
         "version": version,
         "project-path": _project_folder(env),
         "agent": env.get("ZC_AGENT_ID", ""),

@@ -73,6 +73,7 @@ VARIABLES: dict[str, str] = {
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
     "ZC_AGENT_ROLE": "role of the agent: a label, grants nothing",
+    "ZC_SESSION_TOKEN": "session token (zcst.…) that says who the agent is, in which role and project; see `zc token`",
     "ZC_AGENT_MODEL": "model of the agent: a label",
     "ZC_CLAUDE": "the claude program; by default the one that `zc install --client` named, else the one on PATH",
 }

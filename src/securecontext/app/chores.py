@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from securecontext.boundaries import token_register
 from securecontext.knowledge import archive
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register
@@ -44,3 +45,8 @@ def drop_expired(transaction: Transaction, *, project: str, text: TextIndex, mom
     gone = archive.expired(transaction.connection, project, timestamp(moment))
     archive.drop(transaction.connection, text, gone)
     replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
+
+
+def drop_tokens(transaction: Transaction, *, moment: datetime) -> None:
+    """Drop the rows of session tokens that ended long ago."""
+    token_register.drop_old(transaction.connection, moment)

@@ -22,13 +22,16 @@ from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
 from securecontext.boundaries.installation import Installation
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.limits import Gate, Limits
+from securecontext.boundaries.operator import Operator
 from securecontext.boundaries.policy import Policy
+from securecontext.boundaries.tokens import TokenKey
 from securecontext.boundaries.verdict import Verdict
 from securecontext.boundaries.verify import verify
 from securecontext.pipeline.corridor import Corridor
@@ -79,6 +82,7 @@ class App:
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._keyring = Keyring.open(home / "keys", settings.machine_secret)
         self._data_keys = DataKeys(home / "keys", self._keyring.root("encryption"), clock)
+        self.operator = Operator(home / "keys")
         self._machine_id = machine_id()
         self._lock = threading.RLock()
         self._stores: dict[str, Store] = {}
@@ -100,7 +104,8 @@ class App:
             quota_mb=settings.quota_mb,
         )
         self.gate = Gate(self.limits)
-        self.corridor = Corridor(self, Policy(), self.gate)
+        self.credentials = Credentials(TokenKey(self._keyring), lambda: self.machine, clock)
+        self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World
 
@@ -203,6 +208,20 @@ class App:
         ):  # one that is opened later is told then, so that it is the call that hears of trouble
             self._note(store, project)
         return found
+
+    def known_project(self, path: str, scope: str = "") -> str | None:
+        """Return the id of a folder's project, registering nothing; None where it has none."""
+        place = self.locate(path, scope)
+        with self.machine.read() as connection:
+            return register.find(connection, place)
+
+    def project(self, project: str) -> Project:
+        """Return a project by its id."""
+        with self.machine.read() as connection:
+            entry = register.get(connection, project)
+        if entry.state != "active":
+            raise _gone()
+        return Project(entry.id, entry.name)
 
     def folders_changed(self, project: str) -> None:
         """Look every folder up again, and let the project's file say which ones lead to it now."""
@@ -441,10 +460,12 @@ class App:
         """
         moment = self.clock()
         with self._lock:
-            stores = dict(self._stores)
+            stores, machine = dict(self._stores), self._machine
         for project, store in stores.items():
             with suppress(Expired):  # it has just ended
                 store.write(partial(chores.drop_expired, project=project, text=store.text, moment=moment))
+        if machine is not None:
+            machine.write(partial(chores.drop_tokens, moment=moment))
         self._settle_ended()
 
     def _settle_ended(self) -> None:

@@ -1,16 +1,18 @@
 """Who may do what: one check, a permission enum, and refusal as the default.
 
-A principal is who the door authenticated: the uid at the other end of the socket, or the holder of the service's
-HTTP token. What a caller claims about itself (an agent's name, a role) selects a memory namespace and nothing else.
+A principal is who the door authenticated: the agent that a session token names, the uid at the other end of the
+socket, or the holder of the service's HTTP token. What a caller claims about itself without a token (an agent's name,
+a role) selects a memory namespace and nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from securecontext.contracts.security import named_in_the_ledger, only_allows
-from securecontext.types.errors import Denied
+from securecontext.types.errors import Denied, Unauthenticated
 
 
 class Permission(StrEnum):
@@ -27,34 +29,58 @@ class Permission(StrEnum):
     PROJECT_MANAGE = "project.manage"
     LEDGER_READ = "ledger.read"
     LEDGER_MANAGE = "ledger.manage"
+    LEDGER_VERIFY = "ledger.verify"
     SERVICE_MANAGE = "service.manage"
     KEYS_MANAGE = "keys.manage"
+    TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission
 
 
 class Standing(StrEnum):
-    """In what capacity a principal calls, decided by the door it came through."""
+    """In what capacity a principal calls, decided by the door it came through; a session token makes an agent."""
 
     AGENT = "agent"
     HOOK = "hook"
     PERSON = "person"
 
 
-_AGENT = frozenset(
+class Role(StrEnum):
+    """What an agent with a session token is; one without is a single session and has no role."""
+
+    ORCHESTRATOR = "orchestrator"
+    DEVELOPER = "developer"
+    MARKETER = "marketer"
+    RESEARCHER = "researcher"
+    WORKER = "worker"
+
+
+_IN_PROJECT = frozenset(
     {
         Permission.MEMORY_READ,
         Permission.MEMORY_WRITE,
         Permission.ARCHIVE_READ,
         Permission.ARCHIVE_WRITE,
-        Permission.ARCHIVE_READ_ALL,
         Permission.STATUS_READ,
     }
 )
 GRANTS: dict[Standing, frozenset[Permission]] = {
-    Standing.AGENT: _AGENT,
+    Standing.AGENT: _IN_PROJECT | {Permission.ARCHIVE_READ_ALL},
     Standing.HOOK: frozenset({Permission.SESSION_REPORT, Permission.MEMORY_READ}),
     Standing.PERSON: frozenset(Permission),
 }
-"""The whole matrix. A standing that is not here, or a permission that is not in its row, is refused."""
+"""The matrix of callers without a session token. What is not in a row is refused."""
+
+_MEMBER = _IN_PROJECT | {Permission.LEDGER_VERIFY}
+ROLE_GRANTS: dict[Role, frozenset[Permission]] = {
+    Role.ORCHESTRATOR: _MEMBER | {Permission.TOKEN_MANAGE},
+    Role.DEVELOPER: _MEMBER,
+    Role.MARKETER: _MEMBER,
+    Role.RESEARCHER: _MEMBER,
+    Role.WORKER: _MEMBER,
+}
+"""The matrix of agents with a session token. It is bound to one project, so no role looks into all of them."""
+
+OPERATOR_ONLY = frozenset({Permission.TOKEN_MANAGE})
+"""What a person may only at a terminal that the operator has unlocked."""
 
 SHARED_NAMESPACE = "default"
 
@@ -65,11 +91,16 @@ class Principal:
     """Who calls.
 
     Attributes:
-        name: the authenticated identity, e.g. ``uid:1000``.
+        name: the authenticated identity, e.g. ``uid:1000`` or ``agent:alice``.
         standing: in what capacity.
         door: ``mcp``, ``http``, ``hook`` or ``cli``.
         session: the session; with the name it makes the ledger's stream.
-        claimed_agent: unverified agent name; empty when none is claimed.
+        claimed_agent: unverified agent name; empty when none is claimed, or a token tells it.
+        agent: the agent that a session token names; empty without one.
+        role: its role; None without a token.
+        project: id of the project that the token is bound to; empty without one.
+        token: id of the token, by which it is looked up at each call; empty without one.
+        terminal: the terminal of the peer's process, as the kernel knows it; empty where it has none.
     """
 
     name: str
@@ -77,11 +108,16 @@ class Principal:
     door: str
     session: str
     claimed_agent: str = ""
+    agent: str = ""
+    role: Role | None = None
+    project: str = ""
+    token: str = ""
+    terminal: str = ""
 
     @property
     def namespace(self) -> str:
-        """The memory namespace that the claim selects."""
-        return self.claimed_agent or SHARED_NAMESPACE
+        """The caller's own notebook: the token's agent, else the one that the claim selects."""
+        return self.agent or self.claimed_agent or SHARED_NAMESPACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +129,49 @@ class Decision:
 
 
 def decide(principal: Principal, permission: Permission) -> Decision:
-    """Return whether the principal may, and why."""
-    granted = GRANTS.get(principal.standing, frozenset())
+    """Return whether the matrix lets the principal, and why."""
+    if principal.token:
+        granted = ROLE_GRANTS.get(principal.role, frozenset()) if principal.role else frozenset()
+        who = f"the role {principal.role}"
+    else:
+        granted, who = GRANTS.get(principal.standing, frozenset()), f"{principal.standing} callers"
     if permission in granted:
-        return Decision(True, f"{principal.standing} may {permission}")
-    return Decision(False, f"{principal.standing} callers may not {permission}")
+        return Decision(True, f"{who} may {permission}")
+    return Decision(False, f"{who} may not {permission}")
+
+
+class Unlocked(Protocol):
+    """Knows at which terminals the operator is; see `operator.Operator`."""
+
+    def refuse_locked(self, terminal: str) -> None:
+        """Refuse unless the operator has unlocked this terminal."""
 
 
 class Policy:
-    """The one check that every door passes through."""
+    """The one check that every door passes through.
+
+    Args:
+        operator: knows where the operator is; without one, nothing that needs an operator is allowed.
+    """
+
+    def __init__(self, operator: Unlocked | None = None) -> None:
+        self._operator = operator
 
     @only_allows
-    def check(self, principal: Principal, permission: Permission) -> Decision:
+    def check(self, principal: Principal, permission: Permission, resource: str = "") -> Decision:
         """Return the decision that allowed the call.
 
+        Args:
+            principal: who calls.
+            permission: what for.
+            resource: id of the project that the call works on; empty where it works on none.
+
         Raises:
+            Unauthenticated: ``token_of_other_project``: a session token says nothing about another project.
             Denied: the principal may not; the message carries the reason.
         """
+        if principal.token and resource != principal.project and resource:
+            raise other_project()
         decision = decide(principal, permission)
         if not decision.allowed:
             raise Denied(
@@ -118,6 +180,15 @@ class Policy:
                 "A person can do this with `zc` on the command line.",
                 permission=str(permission),
             )
+        if permission in OPERATOR_ONLY and not principal.token:
+            if self._operator is None:
+                raise Denied(
+                    "operator_needed",
+                    "Only an operator may do this.",
+                    "Ask the operator.",
+                    permission=str(permission),
+                )
+            self._operator.refuse_locked(principal.terminal)
         return decision
 
     def check_namespace(self, principal: Principal, namespace: str) -> None:
@@ -133,3 +204,27 @@ class Policy:
             "That notebook belongs to another agent.",
             f"Leave agent_id out (yours is {principal.namespace}), or name {SHARED_NAMESPACE}, which all agents share.",
         )
+
+    def check_issue(self, principal: Principal, role: Role) -> None:
+        """Refuse to hand on more than the issuer has.
+
+        Raises:
+            Denied: ``role_above_own``.
+        """
+        if principal.role is None or ROLE_GRANTS[role] <= ROLE_GRANTS[principal.role]:
+            return
+        raise Denied(
+            "role_above_own",
+            f"The role {principal.role} cannot issue a token of the role {role}.",
+            "Ask the operator: `zc token issue`.",
+        )
+
+
+def other_project() -> Unauthenticated:
+    """Return the refusal of a session token at another project than its own."""
+    return Unauthenticated(
+        "token_of_other_project",
+        "The session token belongs to another project.",
+        "Ask for a token of this project, or leave the project's folder out: the token names it.",
+        reason="other project",
+    )

@@ -22,6 +22,8 @@ BY_HAND = frozenset({"zc_index", "memory.import", "audit.verify"})
 
 SHOWS_FIRST = frozenset({"recover", "integrity.accept"})
 """Operations that without ``--yes`` show what they would do."""
+FOR_AGENTS = frozenset({"zc_verify_audit_chain"})
+"""Operations without a command, because a person has one that says more: `zc audit verify`."""
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Folder of the project; by default the current one.")
@@ -32,7 +34,11 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 
 def derived() -> list[Operation[Any, Any]]:
     """Return the operations that become commands by themselves."""
-    return [o for o in CATALOGUE.values() if o.audience is not Standing.HOOK and o.name not in BY_HAND]
+    return [
+        o
+        for o in CATALOGUE.values()
+        if o.audience is not Standing.HOOK and o.name not in BY_HAND | FOR_AGENTS
+    ]
 
 
 def add_all(root: typer.Typer, group: Callable[[str], typer.Typer]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, client, derive, doctor, files, service
+from securecontext.cli import audit, client, derive, doctor, files, operator, service
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -39,6 +39,7 @@ GROUPS = {
     "audit": "The ledger: verify it, look at its end, prove it to others.",
     "keys": "Keys of encrypted texts: status, rotate, destroy.",
     "integrity": "The installed code against its signed baseline: check, accept.",
+    "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",
 }
 _groups: dict[str, typer.Typer] = {}
@@ -87,6 +88,7 @@ app.command("index")(files.index)
 _group("memory").command("import")(files.import_facts)
 _group("audit").command("verify")(audit.verify)
 app.add_typer(service.app, name="service")
+app.add_typer(operator.app, name="operator")
 app.add_typer(client.install, name="install")
 app.command("uninstall")(client.uninstall)
 app.command("doctor")(doctor.doctor)

@@ -1,8 +1,9 @@
 """Who may come in: every request passes here before anything else of this door sees it.
 
 In this order: the Host is a loopback name with our port (DNS rebinding), the Origin is ours (a page of somebody else
-in the user's browser), the service is not about to end, the bearer token is right (every path but ``/health``), a
-POST is JSON and not too large. There are no CORS headers: no page of another origin is to read an answer.
+in the user's browser), the service is not about to end, the bearer token is right (every path but ``/health``): the
+door's own, which is the user's programs', or an agent's session token; a POST is JSON and not too large. There are no
+CORS headers: no page of another origin is to read an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.tokens import Claims, is_token
 from securecontext.http.body import header_values, whole_body
+from securecontext.http.callers import CLAIMS
 from securecontext.http.problem import problem
 from securecontext.types.errors import Denied, Unauthenticated, Unavailable, ZcError
 
@@ -29,12 +32,17 @@ class Enter(Protocol):
         """Enter it; `known` says whether the request came with the token."""
 
 
+Identify = Callable[[str, Scope], Awaitable[Claims]]
+"""Returns what a session token says, for this request, or refuses it; see `callers.session_claims`."""
+
+
 class Guard:
     """ASGI middleware around the whole door.
 
     Args:
         inner: the door's application.
         token: opens the door.
+        identify: checks session tokens, which open it too.
         port: the port that we listen on.
         enter: told of each refusal.
         present: held while an admitted request is under way, so that the service knows of its client.
@@ -45,12 +53,14 @@ class Guard:
         inner: ASGIApp,
         *,
         token: DoorToken,
+        identify: Identify,
         port: int,
         enter: Enter,
         present: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._inner = inner
         self._token = token
+        self._identify = identify
         self._hosts = loopback_hosts(port)
         self._origins = frozenset(f"http://{host}" for host in self._hosts)
         self._enter = enter
@@ -75,7 +85,7 @@ class Guard:
             return
         known = False
         try:
-            self._admit(scope)
+            await self._admit(scope)
             known = scope["path"] not in OPEN_PATHS
             if scope["method"] == "POST":
                 whole = await whole_body(scope, receive)
@@ -104,7 +114,7 @@ class Guard:
                 if not self._calls:
                     self._quiet.set()
 
-    def _admit(self, scope: Scope) -> None:
+    async def _admit(self, scope: Scope) -> None:
         hosts = header_values(scope, b"host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             raise Denied(
@@ -121,9 +131,9 @@ class Guard:
         if self._closing:
             raise Unavailable("service_stopping", "The service is ending.", "Call again in a second.")
         if scope["path"] not in OPEN_PATHS:
-            self._authenticate(scope)
+            await self._authenticate(scope)
 
-    def _authenticate(self, scope: Scope) -> None:
+    async def _authenticate(self, scope: Scope) -> None:
         shown = header_values(scope, b"authorization")
         reason = "missing"
         if shown:
@@ -133,6 +143,9 @@ class Guard:
                 reason = "malformed"
             elif not token:
                 reason = "empty"
+            elif is_token(token):
+                scope[CLAIMS] = await self._identify(token, scope)
+                return
             elif self._token.matches(token):
                 return
             else:

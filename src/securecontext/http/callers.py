@@ -1,4 +1,4 @@
-"""The caller behind a request that was let in: the holder of the token, and the project that it names."""
+"""The caller behind a request that was let in: the holder of the door's token, or the agent of a session token."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from securecontext.boundaries.door_token import DoorToken
-from securecontext.boundaries.policy import Standing
+from securecontext.boundaries.policy import Standing, other_project
+from securecontext.boundaries.tokens import Claims
 from securecontext.http.body import header_values
-from securecontext.pipeline.callers import Caller, introduce
+from securecontext.pipeline.callers import Caller, introduce, principal_of
 from securecontext.pipeline.world import World
-from securecontext.types.errors import InvalidInput
+from securecontext.types.errors import InvalidInput, NotFound
 
 PRINCIPAL = "token:http"
-"""The authenticated identity of whoever shows the token, for the ledger."""
+"""The authenticated identity of whoever shows the door's token, for the ledger."""
+CLAIMS = "securecontext.claims"
+"""Where the guard leaves in a request's scope what its session token says."""
 PROJECT = "X-ZC-Project"
 AGENT = "X-ZC-Agent"
 KEY = "Idempotency-Key"
@@ -35,10 +38,13 @@ def caller_of(world: World, scope: Scope, token: DoorToken, standing: Standing, 
         session: the session that the protocol knows; by default one for each token.
 
     Raises:
+        Denied: it names another agent than its session token does.
         InvalidInput: it names an agent by a name that no agent can have, or says something twice.
     """
-    asked = _query(scope, "project")
-    project = one_value(scope, PROJECT) or asked
+    claims: Claims | None = scope.get(CLAIMS)
+    if claims is not None:
+        return Caller(principal_of(claims, "http", one_value(scope, AGENT)), world.project(claims.ph))
+    project = _project(scope)
     relative = bool(project) and not Path(project).is_absolute()
     headers = {
         "session": session_name(token, session),
@@ -52,6 +58,35 @@ def caller_of(world: World, scope: Scope, token: DoorToken, standing: Standing, 
         "relative_path", "The project's folder is not an absolute path.", "Send its full path.", field=PROJECT
     )
     return replace(caller, trouble=trouble)  # told where a call needs a project, and entered there
+
+
+def session_claims(world: World, shown: str, scope: Scope) -> Claims:
+    """Return what a session token says that counts now, and counts here. Blocks.
+
+    Raises:
+        Unauthenticated: it does not count, or the request names another project than the token's.
+        InvalidInput: the request says something twice.
+    """
+    claims = world.credentials.identify(shown)
+    path = _project(scope)
+    if path and _project_at(world, path) != claims.ph:
+        raise other_project()
+    return claims
+
+
+def _project_at(world: World, path: str) -> str | None:
+    if not Path(path).is_absolute():
+        return None
+    try:
+        return world.known_project(path)
+    except (InvalidInput, NotFound):  # no folder, or none that a project can be
+        return None
+
+
+def _project(scope: Scope) -> str:
+    """Return the folder that a request names as its project's; empty where it names none."""
+    asked = _query(scope, "project")
+    return one_value(scope, PROJECT) or asked
 
 
 def session_name(token: DoorToken, session: str = "") -> str:

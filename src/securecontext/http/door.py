@@ -15,10 +15,13 @@ from typing import Any
 import uvicorn
 from mcp.server.lowlevel import Server
 from starlette.routing import Route
+from starlette.types import Scope
 
 from securecontext.app import App
+from securecontext.boundaries.tokens import Claims
 from securecontext.http.api import Run, make_api
 from securecontext.http.auth import Guard
+from securecontext.http.callers import session_claims
 from securecontext.http.connections import Connection, Room, most_connections
 from securecontext.http.protocol import Explain
 from securecontext.http.refusals import Refusals
@@ -75,11 +78,17 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
     async def enter(error: ZcError, context: Any) -> None:
         await refusals.enter(error, context.request.scope, known=True)
 
+    async def identify(shown: str, scope: Scope) -> Claims:
+        claims: Claims = await around.run(lambda: session_claims(app, shown, scope))
+        return claims
+
     tools = around.make_server(app.corridor, around.run, who_calls(app, token), enter)
     streams = Streams(tools, port, around.no_message, around.explain, refusals.enter)
     api = make_api(app, app.corridor, token, around.run, refusals.enter)
     api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
-    guard = Guard(api, token=token, port=port, enter=refusals.enter, present=around.present)
+    guard = Guard(
+        api, token=token, identify=identify, port=port, enter=refusals.enter, present=around.present
+    )
     connection: Any = partial(Connection, Room(most_connections()))
     server = _Server(
         uvicorn.Config(

@@ -1,7 +1,7 @@
 """What this door refused, in the machine's ledger: refusals that never became a call.
 
 Those of strangers are entries of the door's own stream, never of whoever the request claims to be, and a flood of them
-is entered in part. Those of the token's holder are all entered, in the holder's stream.
+is entered in part. Those of a token's holder are all entered, in the holder's stream.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 from starlette.types import Scope
 
 from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.tokens import Claims
+from securecontext.http.callers import CLAIMS, session_name
 from securecontext.http.callers import PRINCIPAL as HOLDER
-from securecontext.http.callers import session_name
 from securecontext.pipeline.refusals import SESSION, RefusalLog, kind_of
 from securecontext.storage.port import Store
 from securecontext.types.errors import ZcError
@@ -50,10 +51,12 @@ class Refusals:
         Args:
             error: what was said.
             scope: the request.
-            known: whether it came with the token.
+            known: whether it came with a token that opens the door.
         """
         if known:
-            await self._log.write(draft_of(error, scope, self._holder))
+            claims: Claims | None = scope.get(CLAIMS)
+            holder = self._holder if claims is None else (f"agent:{claims.aid}", claims.sid)
+            await self._log.write(draft_of(error, scope, holder))
         else:
             await self._log.enter(lambda left_out: draft_of(error, scope, (PRINCIPAL, SESSION), left_out))
 

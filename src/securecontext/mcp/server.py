@@ -37,8 +37,8 @@ IDEMPOTENCY_KEY = "securecontext/idempotency-key"
 UNSENT = "securecontext/unsent"
 """Method by which the shim tells of a message that it could not send on, so that this refusal too is entered."""
 
-Run = Callable[[Callable[[], Answer]], Awaitable[Answer]]
-"""Runs a blocking call on a worker thread."""
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs blocking work on a worker thread."""
 
 Enter = Callable[[ZcError, Any], Awaitable[None]]
 """Enters a refusal that never became a call, given the SDK's context of the request."""
@@ -54,8 +54,14 @@ def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller], ente
         enter: told of what the SDK refuses.
     """
 
-    async def on_list_tools(_context: Any, _params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=listed_tools())
+    async def on_list_tools(context: Any, _params: Any) -> types.ListToolsResult:
+        try:
+            caller: Caller = await run(lambda: who(context))
+        except ZcError as error:
+            await enter(error, context)
+            told = types.ErrorData(code=INVALID_REQUEST, message=error.message, data=error.as_dict())
+            raise MCPError.from_error_data(told) from error
+        return types.ListToolsResult(tools=listed_tools(caller.principal))
 
     async def on_call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         meta = params.meta or {}
@@ -70,7 +76,7 @@ def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller], ente
             arguments = dict(params.arguments or {})
             return caller.call(corridor, params.name, arguments, key[:200] if isinstance(key, str) else "")
 
-        answer = await run(call)
+        answer: Answer = await run(call)
         return rendered(answer, time.perf_counter() - started)
 
     server: Server[Any] = Server(

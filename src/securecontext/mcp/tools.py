@@ -8,7 +8,7 @@ from typing import Any
 
 import mcp_types as types
 
-from securecontext.boundaries.policy import Standing
+from securecontext.boundaries.policy import Principal, Standing, decide
 from securecontext.pipeline.operation import CATALOGUE, Effects, Operation
 
 INSTRUCTIONS = (
@@ -19,13 +19,13 @@ INSTRUCTIONS = (
 
 
 @cache
-def _tools() -> tuple[types.Tool, ...]:
-    return tuple(_tool(o) for o in CATALOGUE.values() if o.audience is Standing.AGENT)
+def _tools() -> tuple[tuple[Operation[Any, Any], types.Tool], ...]:
+    return tuple((o, _tool(o)) for o in CATALOGUE.values() if o.audience is Standing.AGENT)
 
 
-def listed_tools() -> list[types.Tool]:
-    """Return the tools of an agent, in the order of the catalogue."""
-    return list(_tools())
+def listed_tools(principal: Principal) -> list[types.Tool]:
+    """Return the tools that an agent may call, in the order of the catalogue."""
+    return [tool for declared, tool in _tools() if decide(principal, declared.permission).allowed]
 
 
 def _tool(declared: Operation[Any, Any]) -> types.Tool:

@@ -1,6 +1,7 @@
 """The catalogue of verbs: where rooms meet. Importing this package declares every operation."""
 
 from securecontext.operations import (
+    access,
     archives,
     exchange,
     imports,
@@ -19,6 +20,7 @@ from securecontext.operations import (
 )
 
 __all__ = [
+    "access",
     "archives",
     "exchange",
     "imports",

@@ -114,6 +114,35 @@ def end_epoch(context: Context, given: EndEpochInput) -> EndEpochOutput:
     return done
 
 
+class ChainInput(Input):
+    """Arguments of zc_verify_audit_chain: none."""
+
+
+class ChainOutput(Output):
+    """The verdict in short."""
+
+    status: str
+    entries: int
+    streams: int
+    broken: int
+    unanchored: int
+    text: str
+
+
+@operation(
+    "zc_verify_audit_chain",
+    permission=Permission.LEDGER_VERIFY,
+    effects=Effects.READS,
+    render=lambda out: out.text,
+)
+def verify_chain(context: Context, given: ChainInput) -> ChainOutput:
+    """Verify every entry of this project's ledger, and say whether it is whole."""
+    verdict = context.world.verify(context.connection)
+    told = verdict.as_dict()
+    short = {name: told[name] for name in ("status", "entries", "streams", "broken", "unanchored")}
+    return ChainOutput(**short, text=verdict.as_text())
+
+
 class TailInput(Input):
     """Arguments of audit.tail."""
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from securecontext.boundaries.policy import GRANTS, SHARED_NAMESPACE, Principal, Standing
+from securecontext.boundaries.tokens import Claims
 from securecontext.contracts.security import create_secure_agent_context
 from securecontext.contracts.session import is_session_name
 from securecontext.pipeline.corridor import Answer, Call, Corridor
 from securecontext.pipeline.fields import refuse_relative
 from securecontext.pipeline.world import Project, World
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import Denied, InvalidInput, ZcError
 from securecontext.types.ids import new_id, now
 from securecontext.types.security import SecurityContext
 from securecontext.validators.input import validate_agent_id
@@ -57,7 +58,13 @@ class Caller:
 
 
 def introduce(
-    world: World, standing: Standing, door: str, peer: int | str, headers: dict[str, str]
+    world: World,
+    standing: Standing,
+    door: str,
+    peer: int | str,
+    headers: dict[str, str],
+    *,
+    terminal: str = "",
 ) -> Caller:
     """Return the caller behind a connection.
 
@@ -66,12 +73,20 @@ def introduce(
         standing: what the door stands for.
         door: its name, for the ledger.
         peer: its user id, as the kernel knows it, or the name of the token that it showed.
-        headers: what the client says of itself: ``session``, ``agent``, ``project-path``, ``scope``.
+        headers: what the client says of itself: ``session``, ``agent``, ``project-path``, ``scope``; and its
+            session ``token``, which alone says who it is, where it shows one: never less strictly than without.
+        terminal: of the peer's process, as the kernel knows it.
 
     Raises:
+        Unauthenticated: it shows a token that does not count.
+        Denied: ``token_of_other_agent``: it claims a name that its token does not say.
         InvalidInput: it claims an agent name or a session that no name can be, or that holds a secret.
         ContractBroken: the door found out too little, or nothing that the ledger can name.
     """
+    token = headers.get("token", "")
+    if token:
+        claims = world.credentials.identify(token)
+        return Caller(principal_of(claims, door, headers.get("agent", "")), world.project(claims.ph))
     session = headers.get("session") or new_id(door, 12).replace("_", "-")
     if not is_session_name(session):
         raise InvalidInput("bad_session", "The session's name is not valid.", "Leave it out.")
@@ -85,7 +100,9 @@ def introduce(
     grounds = SecurityContext(name, session, door, frozenset(GRANTS.get(standing, ())), now())
     acting = create_secure_agent_context(validate_agent_id(agent or SHARED_NAMESPACE).value, grounds)
     claim = acting.agent_id if agent else ""
-    principal = Principal(acting.security.principal, standing, door, acting.audit_trail.session, claim)
+    principal = Principal(
+        acting.security.principal, standing, door, acting.audit_trail.session, claim, terminal=terminal
+    )
     path = headers.get("project-path", "")
     if not path:
         return Caller(principal, None)
@@ -98,3 +115,32 @@ def introduce(
         return Caller(principal, find(), look_again=find)
     except ZcError as error:
         return Caller(principal, None, error, find)
+
+
+def principal_of(claims: Claims, door: str, claimed: str = "") -> Principal:
+    """Return the agent that a session token names: with the rights of its role, at every door.
+
+    Args:
+        claims: what the token says.
+        door: where it was shown.
+        claimed: the agent's name that the client claims beside it.
+
+    Raises:
+        Denied: ``token_of_other_agent``.
+    """
+    if claimed not in ("", claims.aid):
+        raise Denied(
+            "token_of_other_agent",
+            "The session token belongs to another agent than the one that is named.",
+            "Leave the agent's name out: the token says it.",
+        )
+    return Principal(
+        f"agent:{claims.aid}",
+        Standing.AGENT,
+        door,
+        claims.sid,
+        agent=claims.aid,
+        role=claims.role,
+        project=claims.ph,
+        token=claims.tid,
+    )

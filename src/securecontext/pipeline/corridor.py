@@ -3,7 +3,8 @@
 1 which operation · 2 who asks · 3 parse the input · 4 may they · 5 within limits · 6 do it · 7 write it into the
 ledger, in the transaction of its effect.
 
-The door has authenticated the caller (2) before it builds a `Call`; rendering comes after. A refusal rolls back its
+The door has authenticated the caller (2) before it builds a `Call`; here it is asked again whether a session token
+still counts, since a connection outlives a revocation. Rendering comes after. A refusal rolls back its
 savepoint and is an entry of its own. An effect and its entry commit together or not at all; a read has its entry
 committed before its answer is given.
 """
@@ -96,9 +97,10 @@ class Corridor:
         try:
             self._gate.rate.take(_caller(call))  # the first part of 5: a call that will be refused counts too
             operation = self._which(call)  # 1
+            self._still_known(call)  # 2
             self._has_project(operation, call)
             intake = parse(operation, call.arguments)  # 3
-            self._policy.check(call.principal, operation.permission)  # 4
+            self._policy.check(call.principal, operation.permission, _resource(call))  # 4
             with self._within_limits(
                 operation, call
             ):  # 5; the quota is asked in the transaction, after a replay
@@ -114,7 +116,7 @@ class Corridor:
             self._record_refusal(call, operation, broken)
             return _refusal(broken)
 
-    # 1, 5
+    # 1, 2, 5
 
     def _which(self, call: Call) -> Operation[Any, Any]:
         found = CATALOGUE.get(call.operation)
@@ -125,6 +127,10 @@ class Corridor:
                 "List them with tools/list, or `zc --help`.",
             )
         return found
+
+    def _still_known(self, call: Call) -> None:
+        if call.principal.token:
+            self._world.credentials.check(call.principal.token)
 
     def _has_project(self, operation: Operation[Any, Any], call: Call) -> None:
         needed = operation.needs_project and not operation.is_for_machine(call.arguments)
@@ -158,7 +164,7 @@ class Corridor:
 
     def _replayed(self, operation: Operation[Any, Any], call: Call) -> Answer | None:
         """Return the kept answer of this very call: what it prepares may have been done by it already."""
-        if not (operation.writes and call.idempotency_key):
+        if not (operation.writes and call.idempotency_key) or operation.secret_answer:
             return None
         before = None
         # A store that is broken keeps no answer; what is done next mends it, or says so.
@@ -187,7 +193,9 @@ class Corridor:
         def job(transaction: Transaction) -> Answer | ZcError:
             outputs.clear()
             try:
-                before = replay.find(transaction.connection, call, request)
+                before = (
+                    None if operation.secret_answer else replay.find(transaction.connection, call, request)
+                )
                 if before is not None:
                     return Answer(**before)
                 if operation.stores:
@@ -202,9 +210,9 @@ class Corridor:
                 return error
             if operation.recorded:
                 transaction.record(_draft(call, operation, intake, "ok"))
-            replay.keep(
-                transaction.connection, call, request, {"structured": answer.structured, "text": answer.text}
-            )
+            if not operation.secret_answer:
+                kept = {"structured": answer.structured, "text": answer.text}
+                replay.keep(transaction.connection, call, request, kept)
             outputs.append(output)
             return answer
 
@@ -314,8 +322,14 @@ class _Recorded(Exception):
 def _rendered(operation: Operation[Any, Any], output: Output) -> Answer:
     seen: dict[str, str] = {}
     plain = output.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    if operation.secret_answer:
+        return Answer(structured=plain, text=operation.render(output))
     structured = redact_output(plain, seen)
     return Answer(structured=structured, text=str(redact_output(operation.render(output), seen)) or "Done.")
+
+
+def _resource(call: Call) -> str:
+    return call.project.id if call.project is not None else ""
 
 
 def _refusal(error: ZcError) -> Answer:

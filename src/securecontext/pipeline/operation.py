@@ -144,6 +144,7 @@ class Operation(Generic[GivenT, OutputT]):
     recorded: bool = True
     stores: bool = False
     large: bool = False
+    secret_answer: bool = False
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -185,6 +186,7 @@ def operation(
     recorded: bool = True,
     stores: bool = False,
     large: bool = False,
+    secret_answer: bool = False,
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -208,6 +210,8 @@ def operation(
         recorded: whether a call has a ledger entry of its own (polls have none).
         stores: whether it stores content in the project, and is refused once the project's quota is used up.
         large: whether it takes much memory, and is refused while the service has too little.
+        secret_answer: whether its answer is a secret that the caller is owed: shown as it is, and kept nowhere, so
+            that a retry does it anew.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -239,6 +243,7 @@ def operation(
             recorded=recorded,
             stores=stores,
             large=large,
+            secret_answer=secret_answer,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )

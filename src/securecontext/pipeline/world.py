@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from securecontext.boundaries.audit import LedgerRow
+from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.signers import Signers
@@ -85,6 +86,16 @@ class World(Protocol):
 
     def find_project(self, path: str, scope: str) -> Project:
         """Return the project of a folder; a folder that is new gets one."""
+
+    def known_project(self, path: str, scope: str = "") -> str | None:
+        """Return the id of a folder's project, registering nothing; None where it has none."""
+
+    def project(self, project: str) -> Project:
+        """Return a project by its id."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What session tokens are worth."""
 
     def locate(self, path: str, scope: str = "") -> Place:
         """Return what a folder is as a project, without registering it."""

@@ -104,12 +104,15 @@ def refused(got: dict[str, Any]) -> ZcError:
 
 def control(connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
     """Send one request to the control door of a running service and return its answer, or its refusal."""
+    return at_door("control/1", connection, request)
+
+
+def at_door(door: str, connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    """Send one request to a door that answers one, and return its answer, or its refusal; empty if it went away."""
     with connection:
         with contextlib.suppress(OSError):  # it may have refused already: what it said is still to be read
             connection.sendall(
-                rendezvous.preamble("control/1", {"version": __version__})
-                + json.dumps(request).encode()
-                + b"\n"
+                rendezvous.preamble(door, {"version": __version__}) + json.dumps(request).encode() + b"\n"
             )
         with connection.makefile("rb") as file:
             line = file.readline()

@@ -20,9 +20,10 @@ from securecontext.boundaries.usage import within_files
 from securecontext.hooks import handlers
 from securecontext.mcp.flow import Flow
 from securecontext.pipeline.callers import Caller, introduce
-from securecontext.pipeline.corridor import Answer
 from securecontext.pipeline.refusals import SESSION, RefusalLog, kind_of
 from securecontext.rpc.server import answer_line, refusal_line
+from securecontext.service import operator_door
+from securecontext.service.terminal import terminal_of
 from securecontext.service.wire import Opening, read_opening
 from securecontext.types.errors import ContractBroken, Denied, InvalidInput, LimitReached, ZcError
 from securecontext.types.ledger import EntryDraft
@@ -143,7 +144,8 @@ class Listener:
             await _hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        uid = rendezvous.peer_uid(writer.get_extra_info("socket"))
+        peer = writer.get_extra_info("socket")
+        uid = rendezvous.peer_uid(peer)
         if uid != os.getuid():
             log.warning("a process of uid %d was refused", uid)
             raise Denied(
@@ -169,9 +171,11 @@ class Listener:
             case "hook":
                 await self._hook(opening, reader, writer)
             case "rpc":
-                await self._rpc(opening, uid, reader, writer)
+                await self._rpc(opening, uid, terminal_of(rendezvous.peer_pid(peer)), reader, writer)
             case "mcp":
                 await self._mcp(opening, uid, reader, writer)
+            case "operator":
+                await self._operator(uid, terminal_of(rendezvous.peer_pid(peer)), reader, writer)
             case _:
                 await self._control(reader, writer)
 
@@ -255,9 +259,16 @@ class Listener:
         return done, handlers.in_session(caller, payload)
 
     async def _rpc(
-        self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        opening: Opening,
+        uid: int,
+        terminal: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        caller = await self.run(lambda: introduce(self._app, Standing.PERSON, "cli", uid, opening.headers))
+        caller = await self.run(
+            lambda: introduce(self._app, Standing.PERSON, "cli", uid, opening.headers, terminal=terminal)
+        )
         await self._send(writer, _greeting())
         while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
             self._daemon.touched()
@@ -275,7 +286,7 @@ class Listener:
         caller = await self.run(lambda: introduce(self._app, Standing.AGENT, "mcp", uid, opening.headers))
         await self._send(writer, _greeting())
 
-        async def run(work: Callable[[], Answer]) -> Answer:
+        async def run(work: Callable[[], T]) -> T:
             self._daemon.touched()
             return await self.run(work)
 
@@ -294,6 +305,19 @@ class Listener:
             )
         finally:
             self._flows.discard(flow)
+
+    async def _operator(
+        self, uid: int, terminal: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        async with asyncio.timeout(OPENING_SECONDS):
+            line = await _line(reader)
+        with self._owing():
+            try:
+                answer = await self.run(lambda: operator_door.attend(self._app, uid, terminal, line))
+            except ZcError as error:  # entered already
+                await self._send(writer, refusal_line(error))
+            else:
+                await self._send(writer, json.dumps(answer).encode() + b"\n")
 
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(OPENING_SECONDS):

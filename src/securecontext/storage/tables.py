@@ -40,6 +40,7 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 
 PROVENANCES = ("EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN")
 TRUSTS = ("agent", "person", "system", "imported", "external")
+ROLES = ("orchestrator", "developer", "marketer", "researcher", "worker")
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted")
 
 
@@ -274,3 +275,20 @@ ledger_sequencers = Table(
     Column("expires_at", String(32), nullable=False),
     sqlite_with_rowid=False,
 )
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token", String(64), primary_key=True, comment="its id; the token itself is nowhere"),
+    Column("agent", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("session", String(100), nullable=False),
+    Column("issued_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("revoked_at", String(32)),
+    Column("issued_by", String(200), nullable=False),
+    _one_of("role", ROLES),
+    sqlite_with_rowid=False,
+)
+Index("ix_tokens_project", tokens.c.project, tokens.c.agent)

@@ -6,16 +6,19 @@ import pytest
 
 from securecontext.boundaries.policy import (
     GRANTS,
+    OPERATOR_ONLY,
+    ROLE_GRANTS,
     SHARED_NAMESPACE,
     Permission,
     Policy,
     Principal,
+    Role,
     Standing,
     decide,
 )
 from securecontext.pipeline.operation import CATALOGUE, Effects
-from securecontext.types.errors import Denied
-from tests.house_case import AGENT, HOOK, PERSON, named
+from securecontext.types.errors import Denied, Unauthenticated
+from tests.house_case import AGENT, HOOK, PERSON, in_role, named
 
 MANAGING = {
     Permission.MEMORY_MANAGE,
@@ -23,24 +26,41 @@ MANAGING = {
     Permission.LEDGER_READ,
     Permission.SERVICE_MANAGE,
     Permission.KEYS_MANAGE,
+    Permission.TOKEN_MANAGE,
 }
+ROLES = [in_role(role) for role in Role]
+EVERYBODY = [AGENT, HOOK, PERSON, *ROLES]
+
+
+class Unlocked:
+    """An operator at every terminal but one."""
+
+    def refuse_locked(self, terminal: str) -> None:
+        if terminal == "locked":
+            raise Denied("operator_locked", "Locked.", "Unlock.")
+
+
+def granted(who: Principal) -> frozenset[Permission]:
+    return ROLE_GRANTS[who.role] if who.role else GRANTS[who.standing]
 
 
 def test_every_standing_has_a_row():
     assert set(GRANTS) == set(Standing)
+    assert set(ROLE_GRANTS) == set(Role)
 
 
 @pytest.mark.parametrize("permission", list(Permission))
-@pytest.mark.parametrize("who", [AGENT, HOOK, PERSON], ids=lambda p: str(p.standing))
+@pytest.mark.parametrize("who", EVERYBODY, ids=lambda p: str(p.role or p.standing))
 def test_the_matrix_is_the_answer(who, permission):
     decision = decide(who, permission)
-    assert decision.allowed == (permission in GRANTS[who.standing])
-    assert str(who.standing) in decision.reason and str(permission) in decision.reason
+    assert decision.allowed == (permission in granted(who))
+    assert str(who.role or who.standing) in decision.reason and str(permission) in decision.reason
+    policy = Policy(Unlocked())
     if decision.allowed:
-        assert Policy().check(who, permission) == decision
+        assert policy.check(who, permission) == decision
     else:
         with pytest.raises(Denied) as caught:
-            Policy().check(who, permission)
+            policy.check(who, permission)
         assert caught.value.code == "not_permitted" and caught.value.hint
 
 
@@ -51,7 +71,54 @@ def test_an_unknown_standing_may_nothing(standing, permission):
         Policy().check(Principal("uid:0", standing, "mcp", "s"), permission)
 
 
-@pytest.mark.parametrize("who", [AGENT, HOOK, PERSON], ids=lambda p: str(p.standing))
+@pytest.mark.parametrize("permission", sorted(OPERATOR_ONLY))
+def test_a_person_needs_the_operator_for_what_is_the_operators(permission):
+    for policy in (Policy(), Policy(Unlocked())):
+        with pytest.raises(Denied):
+            policy.check(replace(PERSON, terminal="locked"), permission)
+    assert Policy(Unlocked()).check(replace(PERSON, terminal="unlocked"), permission).allowed
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_w_19_a_role_has_no_more_rights_at_an_unlocked_terminal(role):
+    who = replace(in_role(role), terminal="unlocked")
+    for permission in Permission:
+        assert decide(who, permission).allowed == (permission in ROLE_GRANTS[role])
+
+
+@pytest.mark.parametrize("permission", list(Permission))
+@pytest.mark.parametrize("role", [None, "", "root", "Orchestrator"])
+def test_a_token_of_no_known_role_may_nothing(role, permission):
+    with pytest.raises(Denied):
+        Policy(Unlocked()).check(
+            replace(in_role(Role.WORKER), role=role, standing=Standing.PERSON), permission
+        )
+
+
+@pytest.mark.parametrize("permission", list(Permission))
+@pytest.mark.parametrize("who", ROLES, ids=lambda p: str(p.role))
+def test_rt_s2_05_a_token_says_nothing_about_another_project(who, permission):
+    with pytest.raises(Unauthenticated) as caught:
+        Policy(Unlocked()).check(who, permission, "prj_other")
+    assert caught.value.code == "token_of_other_project" and caught.value.http_status == 401
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("own", list(Role))
+def test_w_20_nobody_hands_on_more_than_there_is(own, role):
+    if ROLE_GRANTS[role] <= ROLE_GRANTS[own]:
+        Policy().check_issue(in_role(own), role)
+        return
+    with pytest.raises(Denied) as caught:
+        Policy().check_issue(in_role(own), role)
+    assert caught.value.code == "role_above_own"
+
+
+def test_w_20_only_an_orchestrator_issues():
+    assert [r for r in Role if Permission.TOKEN_MANAGE in ROLE_GRANTS[r]] == [Role.ORCHESTRATOR]
+
+
+@pytest.mark.parametrize("who", EVERYBODY, ids=lambda p: str(p.role or p.standing))
 def test_an_unknown_permission_is_granted_to_nobody(who):
     with pytest.raises(Denied):
         Policy().check(who, "everything")  # type: ignore[arg-type]
@@ -87,6 +154,11 @@ def test_a_claim_selects_a_notebook_and_never_a_stream():
         (named("alice"), "", False),
         (HOOK, "alice", False),
         (PERSON, "alice", True),
+        (in_role(Role.WORKER), "alice", True),
+        (in_role(Role.WORKER), "default", True),
+        (in_role(Role.WORKER), "bob", False),
+        (in_role(Role.ORCHESTRATOR), "bob", False),
+        (replace(in_role(Role.WORKER), claimed_agent="bob"), "bob", False),
     ],
 )
 def test_w_27_notebooks(who, namespace, allowed):
@@ -99,8 +171,10 @@ def test_w_27_notebooks(who, namespace, allowed):
 
 
 def test_every_operation_asks_for_a_permission_that_its_audience_has():
+    agents = GRANTS[Standing.AGENT].union(*ROLE_GRANTS.values())
     for operation in CATALOGUE.values():
-        assert operation.permission in GRANTS[operation.audience], operation.name
+        asked = agents if operation.audience is Standing.AGENT else GRANTS[operation.audience]
+        assert operation.permission in asked, operation.name
 
 
 def test_an_operation_that_only_reads_asks_for_no_permission_to_write():

@@ -22,7 +22,17 @@ class Door:
         self.reached = asyncio.Event()
         self.clients = 0
         self.entered: list[str] = []
-        self.guard = Guard(self._answer, token=token, port=1, enter=self._enter, present=self._present)
+        self.guard = Guard(
+            self._answer,
+            token=token,
+            identify=self._identify,
+            port=1,
+            enter=self._enter,
+            present=self._present,
+        )
+
+    async def _identify(self, shown: str, _scope: Any) -> Any:
+        raise AssertionError(f"nobody shows a session token here: {shown[:9]}")
 
     async def _answer(self, _scope: Any, _receive: Any, send: Any) -> None:
         self.reached.set()

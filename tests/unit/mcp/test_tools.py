@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
+from tests.house_case import AGENT, PERSON, in_role
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
-from securecontext.boundaries.policy import Standing
+from securecontext.boundaries.policy import GRANTS, ROLE_GRANTS, Principal, Role, Standing
 from securecontext.mcp import tools
 from securecontext.pipeline.operation import CATALOGUE, Effects
 
@@ -22,32 +23,50 @@ CORE = {
 }  # fmt: skip
 
 
-def on_the_wire() -> list[dict[str, Any]]:
-    return [tool.model_dump(by_alias=True, exclude_unset=True, mode="json") for tool in tools.listed_tools()]
+EVERY = 24_000
+"""The same for a caller who may call every tool."""
+
+
+def on_the_wire(who: Principal = AGENT) -> list[dict[str, Any]]:
+    return [
+        tool.model_dump(by_alias=True, exclude_unset=True, mode="json") for tool in tools.listed_tools(who)
+    ]
 
 
 def test_the_whole_list_fits_into_its_budget() -> None:
-    listed = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools.listed_tools()]
-    written = json.dumps({"tools": listed}, ensure_ascii=False, separators=(",", ":"))
-    assert len(written) <= BUDGET
+    for who, budget in ((AGENT, BUDGET), (in_role(Role.ORCHESTRATOR), EVERY)):
+        listed = [
+            tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools.listed_tools(who)
+        ]
+        written = json.dumps({"tools": listed}, ensure_ascii=False, separators=(",", ":"))
+        assert len(written) <= budget
 
 
-def test_every_tool_of_an_agent_is_listed_once() -> None:
-    names = [tool["name"] for tool in on_the_wire()]
-    assert len(names) == len(set(names))
-    assert set(names) == {o.name for o in CATALOGUE.values() if o.audience is Standing.AGENT}
-    assert set(names) >= CORE
+def test_every_tool_that_a_caller_may_call_is_listed_once() -> None:
+    assert {tool["name"] for tool in on_the_wire()} == CORE
+    rows = {AGENT: GRANTS[Standing.AGENT], **{in_role(role): ROLE_GRANTS[role] for role in Role}}
+    for who, granted in rows.items():
+        names = [tool["name"] for tool in on_the_wire(who)]
+        assert len(names) == len(set(names))
+        agents = [o for o in CATALOGUE.values() if o.audience is Standing.AGENT]
+        assert set(names) == {o.name for o in agents if o.permission in granted}
+
+
+def test_a_person_at_a_terminal_is_told_of_every_tool() -> None:
+    assert {tool["name"] for tool in on_the_wire(PERSON)} == {
+        o.name for o in CATALOGUE.values() if o.audience is Standing.AGENT
+    }
 
 
 def test_every_tool_says_what_it_does_takes_and_returns() -> None:
-    for tool in on_the_wire():
+    for tool in on_the_wire(PERSON):
         assert 40 <= len(tool["description"]) <= 400, tool["name"]
         assert tool["inputSchema"]["type"] == tool["outputSchema"]["type"] == "object"
         assert tool["inputSchema"]["additionalProperties"] is False
 
 
 def test_every_annotation_is_what_the_operation_declares() -> None:
-    for tool in on_the_wire():
+    for tool in on_the_wire(PERSON):
         hints, effects = tool["annotations"], CATALOGUE[tool["name"]].effects
         assert hints["readOnlyHint"] is (effects is Effects.READS)
         assert hints["openWorldHint"] is False

@@ -1,0 +1,130 @@
+"""Which session tokens were issued, and which still count. Never the tokens themselves, nor their MACs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+
+from securecontext.boundaries.policy import Role
+from securecontext.boundaries.tokens import TTL_SECONDS, Claims
+from securecontext.storage.tables import tokens
+from securecontext.types.errors import Unauthenticated
+from securecontext.types.ids import new_id, timestamp
+
+KEPT = timedelta(days=30)
+"""How long the row of a token that has ended stays, for people to look at."""
+_ROW = select(tokens).where(tokens.c.token == bindparam("wanted"))
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token as the register keeps it."""
+
+    token: str
+    agent: str
+    role: str
+    project: str
+    session: str
+    issued_at: str
+    expires_at: str
+    revoked_at: str | None
+    issued_by: str
+
+
+def issue(
+    connection: Connection, *, agent: str, role: Role, project: str, issued_by: str, moment: datetime
+) -> Claims:
+    """Enter a new token and return what it says; it counts once the transaction is durable.
+
+    Args:
+        connection: inside the writer's transaction of the machine's store.
+        agent: its name, cleaned.
+        role: its role.
+        project: id of the project.
+        issued_by: who issues it.
+        moment: now.
+    """
+    start = int(moment.timestamp())
+    claims = Claims(new_id("tok"), agent, role, project, new_id("ses"), start, start + TTL_SECONDS)
+    connection.execute(
+        insert(tokens),
+        {
+            "token": claims.tid,
+            "agent": agent,
+            "role": str(role),
+            "project": project,
+            "session": claims.sid,
+            "issued_at": stamp(claims.iat),
+            "expires_at": stamp(claims.exp),
+            "revoked_at": None,
+            "issued_by": issued_by,
+        },
+    )
+    return claims
+
+
+def check(connection: Connection, token: str, moment: datetime) -> Issued:
+    """Return the row of a token that counts.
+
+    Raises:
+        Unauthenticated: ``token_revoked`` (also where it was never entered), ``token_expired``.
+    """
+    row = connection.execute(_ROW, {"wanted": token}).first()
+    hint = "Ask for a new one: `zc token issue`, or the orchestrator's zc_issue_token."
+    if row is None or row.revoked_at is not None:
+        raise Unauthenticated("token_revoked", "The session token was revoked.", hint, reason="revoked")
+    if row.expires_at <= timestamp(moment):
+        raise Unauthenticated("token_expired", "The session token has expired.", hint, reason="expired")
+    return Issued(*row)
+
+
+def revoke(
+    connection: Connection,
+    *,
+    project: str,
+    moment: datetime,
+    agent: str | None = None,
+    token: str | None = None,
+) -> int:
+    """Revoke what counts in a project: all of it, an agent's tokens, or one token; return how many those were."""
+    wanted = [*_counting(project, moment)]
+    if agent is not None:
+        wanted.append(tokens.c.agent == agent)
+    if token is not None:
+        wanted.append(tokens.c.token == token)
+    return connection.execute(update(tokens).where(*wanted).values(revoked_at=timestamp(moment))).rowcount
+
+
+def count(connection: Connection, project: str, moment: datetime) -> int:
+    """Return how many tokens of a project count."""
+    found = connection.execute(select(func.count()).select_from(tokens).where(*_counting(project, moment)))
+    return int(found.scalar_one())
+
+
+def every(connection: Connection, project: str) -> Sequence[Issued]:
+    """Return the tokens of a project, newest first, ended ones included."""
+    newest = (
+        select(tokens).where(tokens.c.project == project).order_by(tokens.c.issued_at.desc(), tokens.c.token)
+    )
+    return [Issued(*row) for row in connection.execute(newest)]
+
+
+def drop_old(connection: Connection, moment: datetime) -> None:
+    """Drop the rows of tokens that ended long ago; such a token is refused by its own time."""
+    connection.execute(delete(tokens).where(tokens.c.expires_at < timestamp(moment - KEPT)))
+
+
+def _counting(project: str, moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        tokens.c.project == project,
+        tokens.c.revoked_at.is_(None),
+        tokens.c.expires_at > timestamp(moment),
+    )
+
+
+def stamp(seconds: int) -> str:
+    """Return the timestamp of seconds since the epoch."""
+    return timestamp(datetime.fromtimestamp(seconds, UTC))

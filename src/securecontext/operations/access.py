@@ -1,0 +1,195 @@
+"""Session tokens: issue, revoke, list. An orchestrator does it within its project; a person as unlocked operator."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from securecontext.boundaries import token_register
+from securecontext.boundaries.policy import Permission, Policy, Role, Standing
+from securecontext.pipeline import fields
+from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.pipeline.world import Project
+from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.types.ids import timestamp
+from securecontext.validators.input import clean_agent_id
+
+
+def _project(context: Context) -> Project:
+    """Return the project of the call: these operations work on the machine's store, which needs none."""
+    if context.project is None:
+        raise InvalidInput(
+            "no_project", "This call names no project.", "Call from a project's folder, or name one."
+        )
+    return context.project
+
+
+class IssueInput(Input):
+    """Arguments of zc_issue_token."""
+
+    agent_id: fields.Agent
+    role: Annotated[Literal["orchestrator", "developer", "marketer", "researcher", "worker"], fields.Plain()]
+
+
+class IssueOutput(Output):
+    """The token, shown this once."""
+
+    token: str
+    agent: str
+    role: str
+    session: str
+    expires_at: str
+    active: int
+
+
+@operation(
+    "zc_issue_token",
+    permission=Permission.TOKEN_MANAGE,
+    effects=Effects.WRITES,
+    on_machine=True,
+    secret_answer=True,
+    render=lambda out: out.token,
+    command=("token", "issue"),
+    example={"agent_id": "alice", "role": "developer"},
+)
+def issue(context: Context, given: IssueInput) -> IssueOutput:
+    """Issue a session token, valid for 24 hours, for an agent of this project, which shows it as ZC_SESSION_TOKEN."""
+    project = _project(context)
+    agent = clean_agent_id(given.agent_id)
+    who = context.principal
+    role = Role(given.role)
+    Policy().check_issue(who, role)
+    claims = token_register.issue(
+        context.connection,
+        agent=agent,
+        role=role,
+        project=project.id,
+        issued_by=f"{who.name}/{who.token or who.session}",
+        moment=context.moment,
+    )
+    return IssueOutput(
+        token=context.world.credentials.sign(claims),
+        agent=agent,
+        role=given.role,
+        session=claims.sid,
+        expires_at=token_register.stamp(claims.exp),
+        active=token_register.count(context.connection, project.id, context.moment),
+    )
+
+
+class RevokeInput(Input):
+    """Arguments of zc_revoke_token."""
+
+    agent_id: Annotated[
+        str | None, Field(max_length=64, description="all tokens of this agent"), fields.Words(64, plain=True)
+    ] = None
+    token_id: Annotated[
+        str | None, Field(max_length=64, description="one token, by its id"), fields.Words(64, plain=True)
+    ] = None
+    every: fields.Flag = Field(False, description="all tokens of the project")
+
+
+class RevokeOutput(Output):
+    """How many tokens count no longer, and how many still do."""
+
+    revoked: int
+    active: int
+
+
+@operation(
+    "zc_revoke_token",
+    permission=Permission.TOKEN_MANAGE,
+    effects=Effects.DESTROYS,
+    on_machine=True,
+    render=lambda out: f"Revoked {out.revoked} token(s); {out.active} still count in this project.",
+    command=("token", "revoke"),
+    example={"agent_id": "alice"},
+)
+def revoke(context: Context, given: RevokeInput) -> RevokeOutput:
+    """Revoke session tokens of this project: an agent's, one, or every one. Its next call is refused."""
+    project = _project(context)
+    if (given.agent_id is not None) + (given.token_id is not None) + given.every != 1:
+        raise InvalidInput(
+            "name_one",
+            "Say which tokens: of one agent, one by its id, or every one.",
+            "Give one of agent_id, token_id and every.",
+        )
+    revoked = token_register.revoke(
+        context.connection,
+        project=project.id,
+        moment=context.moment,
+        agent=None if given.agent_id is None else clean_agent_id(given.agent_id),
+        token=given.token_id,
+    )
+    if not revoked and not given.every:
+        raise NotFound(
+            "no_such_token", "No such token counts in this project.", "List them with `zc token list`."
+        )
+    return RevokeOutput(
+        revoked=revoked, active=token_register.count(context.connection, project.id, context.moment)
+    )
+
+
+class TokenLine(Output):
+    """One token, without its secret."""
+
+    id: str
+    agent: str
+    role: str
+    session: str
+    state: str
+    expires_at: str
+    issued_by: str
+
+
+class TokenList(Output):
+    """The tokens of a project."""
+
+    tokens: list[TokenLine]
+
+
+class ListInput(Input):
+    """Arguments of token.list."""
+
+    all: fields.Flag = Field(False, description="expired and revoked ones too")
+
+
+def _render_list(out: TokenList) -> str:
+    return (
+        "\n".join(
+            f"{t.id} {t.role:<12} {t.agent} {t.state} until {t.expires_at[:16].replace('T', ' ')}, by {t.issued_by}"
+            for t in out.tokens
+        )
+        or "No token counts in this project."
+    )
+
+
+@operation(
+    "token.list",
+    permission=Permission.TOKEN_MANAGE,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    on_machine=True,
+    render=_render_list,
+    command=("token", "list"),
+)
+def show_tokens(context: Context, given: ListInput) -> TokenList:
+    """List the session tokens of this project."""
+    moment = timestamp(context.moment)
+    lines = []
+    for row in token_register.every(context.connection, _project(context).id):
+        state = "revoked" if row.revoked_at else "active" if row.expires_at > moment else "expired"
+        if state == "active" or given.all:
+            lines.append(
+                TokenLine(
+                    id=row.token,
+                    agent=row.agent,
+                    role=row.role,
+                    session=row.session,
+                    state=state,
+                    expires_at=row.expires_at,
+                    issued_by=row.issued_by,
+                )
+            )
+    return TokenList(tokens=lines)
