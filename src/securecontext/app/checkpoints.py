@@ -37,16 +37,16 @@ class Checkpoints:
         keyring: signs.
         anchors: where checkpoints are kept outside the databases.
         clock: the present moment.
-        holder: this service, as the holder of leases.
     """
 
     def __init__(
-        self, keyring: Keyring, anchors: Sequence[AnchorFile], clock: Callable[[], datetime], holder: str
+        self, keyring: Keyring, anchors: Sequence[AnchorFile], clock: Callable[[], datetime]
     ) -> None:
         self._keyring = keyring
         self._anchors = anchors
         self._clock = clock
-        self._holder = holder
+        self._holder = keyring.signer
+        """A service that starts again is the same holder: of one installation only one runs at a time."""
         self._turn = threading.Lock()
         """One at a time: an epoch does not end while a checkpoint of it is under way."""
 

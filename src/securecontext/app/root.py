@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,8 +19,9 @@ from securecontext import __version__
 from securecontext.app import chores
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.ledgers import log_of, recorder
-from securecontext.boundaries import audit
+from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
 from securecontext.boundaries.keys import Keyring
@@ -39,6 +40,7 @@ from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, InvalidInput, Unavailable, ZcError
 from securecontext.types.ids import new_id, now, timestamp
 from securecontext.types.places import Place
+from securecontext.types.security import KeysReport
 
 log = logging.getLogger("securecontext.app")
 ANCHORS = "audit.log"
@@ -74,6 +76,7 @@ class App:
         home = settings.home
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._keyring = Keyring.open(home / "keys", settings.machine_secret)
+        self._data_keys = DataKeys(home / "keys", self._keyring.root("encryption"), clock)
         self._machine_id = machine_id()
         self._lock = threading.RLock()
         self._stores: dict[str, Store] = {}
@@ -87,7 +90,7 @@ class App:
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self._anchors = AnchorFile(home / "logs" / ANCHORS)
         kept = [self._anchors, *([AnchorFile(settings.witness_file)] if settings.witness_file else [])]
-        self._checkpoints = Checkpoints(self._keyring, kept, clock, new_id("svc"))
+        self._checkpoints = Checkpoints(self._keyring, kept, clock)
         self.corridor = Corridor(self, Policy(), Gate(Limits()))
 
     # World
@@ -305,6 +308,18 @@ class App:
                     "Let its folder be written to, then delete the project again.",
                 ) from error
 
+    def key_report(self) -> KeysReport:
+        """Return what may be told of the keys of stored texts; never a byte of one."""
+        return self._data_keys.report()
+
+    def rotate_keys(self) -> KeysReport:
+        """Wrap every data key with a new key-encryption key, and write under a new data key from now on."""
+        return self._data_keys.rotate()
+
+    def destroy_key(self, key_id: str) -> KeysReport:
+        """Erase a data key for good: what it protects cannot be read any more."""
+        return self._data_keys.destroy(key_id)
+
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
         return verify(
@@ -326,6 +341,18 @@ class App:
             with suppress(Expired, Unavailable):
                 if self._checkpoints.due(store):
                     self.checkpoint(store)
+
+    def signers(self) -> signers.Signers:
+        """Return the public keys that the ledgers of this installation are signed with."""
+        return signers.read(self._keyring)
+
+    def proof(self, connection: Connection, entry: int) -> Iterator[bytes]:
+        """Yield the bundle that proves an entry of the ledger that this connection sees."""
+        return export.proof(connection, log_of(connection), self.signers(), entry)
+
+    def export(self, connection: Connection, *, bodies: bool) -> Iterator[bytes]:
+        """Yield the bundle of the whole ledger that this connection sees."""
+        return export.whole(connection, log_of(connection), self.signers(), bodies=bodies)
 
     def end_epoch(self) -> Sequence[str]:
         """End the epoch of the ledger's keys; return what could not be signed any more."""

@@ -129,6 +129,11 @@ class Keyring:
         """The key id under which entries are written now: ``<signer id>.<epoch>``."""
         return self._writing.kid
 
+    @property
+    def signer(self) -> str:
+        """The id of this installation as a signer; it stays the same through all epochs."""
+        return self._writing.signer
+
     def stream_key(self, log: str, stream: str) -> bytes:
         """Return the 32-byte MAC key with which entries of the stream are written now."""
         return self._derived(self._writing, log, stream)

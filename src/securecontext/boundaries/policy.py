@@ -28,6 +28,7 @@ class Permission(StrEnum):
     LEDGER_READ = "ledger.read"
     LEDGER_MANAGE = "ledger.manage"
     SERVICE_MANAGE = "service.manage"
+    KEYS_MANAGE = "keys.manage"
 
 
 class Standing(StrEnum):

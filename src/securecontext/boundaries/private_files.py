@@ -132,6 +132,13 @@ def remove(descriptor: int, name: str) -> None:
     _overwrite(old)
 
 
+def sweep(descriptor: int, name: str) -> None:
+    """Erase the drafts of a file that a crash left behind; only for whoever is the file's one writer."""
+    for found in os.listdir(descriptor):
+        if found.startswith(f".{name}."):
+            remove(descriptor, found)
+
+
 @contextmanager
 def _draft(descriptor: int, name: str, data: bytes) -> Iterator[str]:
     draft = f".{name}.{secrets.token_hex(8)}"

@@ -158,6 +158,7 @@ class _Check:
         self.key = b""
         self.head_at: int | None = None
         self.last_signed: dict[str, int] = {}
+        self.erased: dict[str, bool] = {}
         self.checkpoints = 0
         self.named: set[tuple[object, object]] = set()
 
@@ -223,7 +224,9 @@ class _Check:
                 signed = chain.decode(data)
             except Tampered:
                 return Broken.ALTERED_ENTRY
-        if self.keyring.erased(signed.kid):
+        if self.erased.get(signed.kid) is None:
+            self.erased[signed.kid] = self.keyring.erased(signed.kid)
+        if self.erased[signed.kid]:
             self.kid = None
             if type(leaf_index) is not int or leaf_index >= self.last_signed.get(signed.kid, 0):
                 return Broken.UNVOUCHED

@@ -17,8 +17,8 @@ from securecontext.pipeline.fields import FilePath
 from securecontext.pipeline.operation import CATALOGUE, Effects, Operation
 
 CONFIRM = "confirm"
-BY_HAND = frozenset({"zc_index", "memory.import"})
-"""Operations whose command reads files; see `commands`."""
+BY_HAND = frozenset({"zc_index", "memory.import", "audit.verify"})
+"""Operations whose command reads files; see `files` and `audit`."""
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Folder of the project; by default the current one.")

@@ -9,7 +9,7 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import client, derive, doctor, files, service
+from securecontext.cli import audit, client, derive, doctor, files, service
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -36,7 +36,8 @@ GROUPS = {
     "memory": "Working memory: list, show, edit, undo, export, import.",
     "archive": "Documents and session summaries: list, show, forget.",
     "project": "Projects: list, move, merge, delete.",
-    "audit": "The ledger: verify it, look at its end.",
+    "audit": "The ledger: verify it, look at its end, prove it to others.",
+    "keys": "Keys of encrypted texts: status, rotate, destroy.",
     "import": "Bring in what others stored.",
 }
 _groups: dict[str, typer.Typer] = {}
@@ -83,6 +84,7 @@ def serve() -> None:
 derive.add_all(app, _group)
 app.command("index")(files.index)
 _group("memory").command("import")(files.import_facts)
+_group("audit").command("verify")(audit.verify)
 app.add_typer(service.app, name="service")
 app.add_typer(client.install, name="install")
 app.command("uninstall")(client.uninstall)

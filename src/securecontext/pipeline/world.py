@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +12,11 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from securecontext.boundaries.audit import LedgerRow
+from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.places import Place
+from securecontext.types.security import KeysReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,15 @@ class World(Protocol):
     def settle_project(self, project: str) -> None:
         """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
 
+    def key_report(self) -> KeysReport:
+        """Return what may be told of the keys of stored texts; never a byte of one."""
+
+    def rotate_keys(self) -> KeysReport:
+        """Wrap every data key with a new key-encryption key, and write under a new data key from now on."""
+
+    def destroy_key(self, key_id: str) -> KeysReport:
+        """Erase a data key for good: what it protects cannot be read any more."""
+
     def verify(self, connection: Connection) -> Verdict:
         """Verify the ledger that this connection sees."""
 
@@ -90,6 +101,15 @@ class World(Protocol):
 
     def end_epoch(self) -> Sequence[str]:
         """End the epoch of the ledger's keys; return what could not be signed any more."""
+
+    def signers(self) -> Signers:
+        """Return the public keys that the ledgers of this installation are signed with."""
+
+    def proof(self, connection: Connection, entry: int) -> Iterator[bytes]:
+        """Yield the bundle that proves an entry of the ledger that this connection sees."""
+
+    def export(self, connection: Connection, *, bodies: bool) -> Iterator[bytes]:
+        """Yield the bundle of the whole ledger that this connection sees."""
 
     def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""

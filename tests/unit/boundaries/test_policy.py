@@ -22,6 +22,7 @@ MANAGING = {
     Permission.PROJECT_MANAGE,
     Permission.LEDGER_READ,
     Permission.SERVICE_MANAGE,
+    Permission.KEYS_MANAGE,
 }
 
 

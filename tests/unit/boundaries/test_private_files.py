@@ -48,6 +48,17 @@ def test_a_removed_file_is_gone_and_its_bytes_are_overwritten(folder):
     os.close(held)
 
 
+def test_drafts_of_a_file_are_swept_and_their_bytes_overwritten(folder):
+    path, descriptor = folder
+    for name in ("a", ".a.0123456789abcdef", ".ab.0123456789abcdef", ".b"):
+        private_files.make(descriptor, name, b"secret")
+    held = os.open(path / ".a.0123456789abcdef", os.O_RDONLY)
+    private_files.sweep(descriptor, "a")
+    assert sorted(os.listdir(path)) == [".ab.0123456789abcdef", ".b", "a"]
+    assert os.read(held, 100) == b"\0" * len(b"secret")
+    os.close(held)
+
+
 def test_a_copy_under_another_name_is_left_as_it_is(folder):
     path, descriptor = folder
     private_files.make(descriptor, "a", b"old secret")

@@ -1,0 +1,56 @@
+"""`zc keys` on a real service: status, rotation, destruction, and the service's death between them."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+from tests.acceptance.service_case import World
+from tests.acceptance.test_command_line import said, zc
+
+
+def test_keys_are_shown_rotated_and_destroyed_on_the_command_line(world: World) -> None:
+    shown = zc(world, "keys", "status")
+    assert shown.returncode == 0, shown.stderr
+    assert str(world.home / "keys" / "encryption.root") in shown.stdout
+    first = said(world, "keys", "status")
+    (key,) = first["data_keys"]
+    assert key["id"] in shown.stdout and first["wrapping_key"] in shown.stdout
+
+    rotated = zc(world, "keys", "rotate")
+    assert rotated.returncode == 0 and "wraps the data keys of before (1 of them)" in rotated.stdout
+    second = said(world, "keys", "status")
+    assert second["wrapping_key"] != first["wrapping_key"] and second["wrapping_key"] in rotated.stdout
+    assert [each["state"] for each in second["data_keys"]] == ["reading", "writing"]
+
+    asked = zc(world, "keys", "destroy", key["id"])
+    assert asked.returncode == 2 and "not_confirmed" in asked.stderr
+    destroyed = zc(world, "keys", "destroy", key["id"], "--yes")
+    assert destroyed.returncode == 0 and key["id"] in destroyed.stdout
+    world.kill()
+    states = {each["id"]: each["state"] for each in said(world, "keys", "status")["data_keys"]}
+    assert states == {key["id"]: "destroyed", second["data_keys"][1]["id"]: "writing"}
+    missing = zc(world, "keys", "destroy", "dek_none", "--yes", "--json")
+    assert missing.returncode == 3 and json.loads(missing.stdout)["error"]["code"] == "no_such_key"
+    assert stat.S_IMODE((world.home / "keys" / "data.keys").stat().st_mode) == 0o600
+
+    entries = said(world, "audit", "tail", "--machine", "--limit", "50")["entries"]
+    told = [(each["kind"], each["operation"], each["outcome"]) for each in reversed(entries)]
+    for change in ("keys.rotate", "keys.destroy"):
+        expected = [("intent", change, "intended"), ("result", change, "ok"), ("call", change, "ok")]
+        at = told.index(expected[0])
+        assert told[at : at + 3] == expected
+    assert zc(world, "audit", "verify", "--machine").returncode == 0
+
+
+def test_a_machine_secret_has_keys_that_rotate_too(world: World) -> None:
+    world.env["ZC_MACHINE_SECRET"] = "bWFjaGluZS1zZWNyZXQgZm9yIHRoaXMgdGVzdCBhbG9uZS4u"
+    first = said(world, "keys", "status")
+    assert first["root"] == "ZC_MACHINE_SECRET"
+    assert said(world, "keys", "rotate")["wrapping_key"] != first["wrapping_key"]
+    assert not (world.home / "keys" / "encryption.root").exists()
+    world.kill()
+    world.env["ZC_MACHINE_SECRET"] = "YW5vdGhlciBtYWNoaW5lLXNlY3JldCwgdG9vIGxhdGUgbm93Li4="
+    refused = zc(world, "keys", "status", "--json")
+    assert refused.returncode == 7
+    assert json.loads(refused.stdout)["error"]["code"] == "encryption_root_other"
