@@ -39,6 +39,7 @@ def guest(postgres_server: PostgresServer, migrated_postgres_url: str) -> Iterat
         for grant in (
             "GRANT SELECT, INSERT ON ledger_entries, ledger_bodies TO {}",
             "GRANT SELECT, INSERT, UPDATE ON ledger_heads TO {}",
+            "GRANT SELECT ON ledger_checkpoints, ledger_tiles TO {}",
             "GRANT USAGE ON SEQUENCE ledger_entries_entry_seq TO {}",
         ):
             admin.execute(sql.SQL(grant).format(role))
