@@ -30,3 +30,20 @@ def test_links_between_documents_lead_somewhere() -> None:
     for file in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), f"{file.name} links to {target}, which does not exist"
+
+
+def test_every_claim_of_the_threat_model_has_a_test_that_exists() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    claimed = [re.findall(r"`(test_\w+)`", row) for row in rows]
+    assert len(rows) > 20 and all(claimed), "a row without a test"
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    missing = {name for names in claimed for name in names if f"def {name}(" not in source}
+    assert not missing, f"no such test: {sorted(missing)}"
+
+
+def test_every_module_that_the_security_flow_names_exists() -> None:
+    text = (ROOT / "docs" / "security-flow.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", text)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / "src" / "securecontext" / name).exists()] == []
