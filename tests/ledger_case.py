@@ -67,7 +67,7 @@ class Case:
 
     def __init__(self, connection, keyring, log=LOG):
         self.connection, self.keyring, self.log = connection, keyring, log
-        self.anchors = AnchorFile(keyring.folder.parent / "logs" / "audit.log")
+        self.anchors = AnchorFile(keyring.folder.parent / "logs" / "anchors.log")
         self.ledger = Ledger(log, keyring)
         with connection.begin():
             self.ledger.open_log(connection, MOMENT)

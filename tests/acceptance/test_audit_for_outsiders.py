@@ -51,7 +51,7 @@ def test_verify_prints_what_it_promises_and_anchors_what_is_new(used: World) -> 
     assert promised <= found.keys()
     assert (found["status"], found["checkpoints"] > 0) == ("OK", True)
     assert found["unanchored"] == 0
-    anchors = Path(used.home) / "logs" / "audit.log"
+    anchors = Path(used.home) / "logs" / "anchors.log"
     assert anchors.stat().st_mode & 0o777 == 0o600
     assert {line for line in anchors.read_bytes().splitlines() if not line.startswith(b"{")} == set()
 

@@ -29,7 +29,9 @@ def complete(name: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for field in schema.get("required", []):
         kind = schema["properties"][field]
-        made[field] = kind["enum"][0] if "enum" in kind else {"string": "x", "array": []}[kind["type"]]
+        made[field] = (
+            kind["enum"][0] if "enum" in kind else {"string": "x", "array": [], "integer": 1}[kind["type"]]
+        )
     return made
 
 

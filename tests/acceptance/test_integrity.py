@@ -195,7 +195,9 @@ def test_w_74_hooks_and_manifest_of_an_installed_client_are_checked(installed: I
     assert installed.check()[0] == 0
     done = installed.run("-c", RENDER, str(rendered))
     assert done.returncode == 0, done.stderr
-    assert installed.check()[1]["state"] == "installed", "what this package writes needs no acceptance"
+    # Already accepted where the service looked by itself in between.
+    accepted = installed.check()[1]["state"] in ("installed", "sound")
+    assert accepted, "what this package writes needs no acceptance"
     assert installed.check()[1]["state"] == "sound"
     for name in (
         "plugin/hooks/entry.py",

@@ -48,7 +48,8 @@ from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
 
 log = logging.getLogger("securecontext.app")
-ANCHORS = "audit.log"
+ANCHORS = "anchors.log"
+"""Not `audit.log`, which is the predecessor's."""
 EPOCH = timedelta(days=1)
 """How long the ledger's keys are used before they are erased."""
 USED_AGAIN = timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""The signed baseline of the installed code: ``<home>/integrity.json``, 0600, replaced as a whole.
+"""The signed baseline of the installed code: ``<home>/baseline.json``, 0600, replaced as a whole.
 
 One object ``{"baseline": {"v": 1, "version", "files"}, "mac"}``; the MAC is HMAC-SHA-256 over the baseline's RFC 8785
 bytes under a key derived from the root of skills, whose file is not part of what is checked. The machine's ledger
@@ -23,7 +23,8 @@ from securecontext.boundaries.integrity import Baseline
 from securecontext.boundaries.keys import Keyring
 from securecontext.types.errors import Tampered, ZcError
 
-FILE = "integrity.json"
+FILE = "baseline.json"
+"""Not `integrity.json`, which is the predecessor's."""
 LABEL = "securecontext/integrity-baseline/v1"
 VERSION = 1
 MOST_BYTES = 4 * 1024 * 1024

@@ -155,7 +155,10 @@ class SqliteStore:
 
     def used(self, beyond: int) -> int:
         """Return the bytes in use; see `port.Store.used`."""
-        size = self.path.stat().st_size + _size(self.path.with_name(self.path.name + "-wal"))
+        try:
+            size = self.path.stat().st_size + _size(self.path.with_name(self.path.name + "-wal"))
+        except FileNotFoundError:
+            raise self._missing() from None
         if size < beyond:
             return size
         with self.read() as connection:
