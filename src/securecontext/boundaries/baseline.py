@@ -15,9 +15,7 @@ import os
 import secrets
 from pathlib import Path
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.integrity import Baseline
 from securecontext.boundaries.keys import Keyring
@@ -41,7 +39,7 @@ class BaselineFile:
     def __init__(self, home: Path, keyring: Keyring) -> None:
         self.path = home / FILE
         root = keyring.root("skills")
-        self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=LABEL.encode()).derive(root)
+        self._key = aead.derive(root, b"", LABEL.encode())
 
     def load(self, remembered: str) -> Baseline | None:
         """Return the baseline; None where none was ever accepted.

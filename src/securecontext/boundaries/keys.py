@@ -29,10 +29,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from securecontext.boundaries import private_files
+from securecontext.boundaries import aead, private_files
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
 from securecontext.contracts import ensure, require
@@ -246,7 +243,7 @@ def _unusable(folder: Path, error: OSError) -> Unavailable:
 
 
 def _hkdf(secret: bytes, info: bytes, length: int) -> bytes:
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)
+    return aead.derive(secret, b"", info, length)
 
 
 def _root(descriptor: int, folder: Path, name: RootName, machine_secret: bytes | None) -> _Root:

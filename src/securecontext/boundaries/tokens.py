@@ -21,9 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import NoReturn
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Role
@@ -80,8 +78,7 @@ class TokenKey:
     __slots__ = ("_key",)
 
     def __init__(self, keyring: Keyring) -> None:
-        derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=canonical([KEY_LABEL]))
-        self._key = derive.derive(keyring.root("tokens"))
+        self._key = aead.derive(keyring.root("tokens"), b"", canonical([KEY_LABEL]))
 
     def sign(self, claims: Claims) -> str:
         """Return the token."""

@@ -12,6 +12,7 @@ from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
+from securecontext.storage.port import Store
 
 
 class VerifyInput(Input):
@@ -44,13 +45,15 @@ def _render_verdict(out: VerifyOutput) -> str:
     return out.text
 
 
+def ledger_of(world: World, asker: Asker, *, machine: bool) -> Store:
+    """Return the store whose ledger a call means: the machine's, or that of the caller's project."""
+    return world.machine if machine or asker.project is None else world.store(asker.project.id)
+
+
 def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
     """Verify a copy. A ledger of our own is verified on its reader, once it is placed and anchored to its end."""
     if given.database is None:
-        of_machine = given.machine or asker.project is None
-        world.checkpoint(
-            world.machine if of_machine or asker.project is None else world.store(asker.project.id)
-        )
+        world.checkpoint(ledger_of(world, asker, machine=given.machine))
         return None
     fields.refuse_relative(given.database)
     with world.open_copy(Path(given.database)) as connection:

@@ -11,6 +11,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from securecontext.boundaries.policy import Permission, Standing
+from securecontext.operations.ledger import ledger_of
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
@@ -78,7 +79,7 @@ def _render_export(out: ExportOutput) -> str:
 
 
 def _export(world: World, asker: Asker, given: ExportInput) -> ExportOutput:
-    store = _store(world, asker, machine=given.machine)
+    store = ledger_of(world, asker, machine=given.machine)
     world.checkpoint(store)
     return _written(
         world, store, given.file, lambda connection: world.export(connection, bodies=given.bodies)
@@ -111,10 +112,6 @@ def _written(
     return ExportOutput(file=file, entries=entries, fingerprint=world.signers().pinned)
 
 
-def _store(world: World, asker: Asker, *, machine: bool) -> Store:
-    return world.machine if machine or asker.project is None else world.store(asker.project.id)
-
-
 @operation(
     "audit.export",
     permission=Permission.LEDGER_READ,
@@ -140,7 +137,7 @@ class ProveInput(Input):
 
 
 def _prove(world: World, asker: Asker, given: ProveInput) -> ExportOutput:
-    store = _store(world, asker, machine=given.machine)
+    store = ledger_of(world, asker, machine=given.machine)
     world.checkpoint(store)
     return _written(world, store, given.file, lambda connection: world.proof(connection, given.entry))
 
