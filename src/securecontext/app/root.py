@@ -20,7 +20,8 @@ from securecontext.app import chores
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import log_of, recorder
-from securecontext.boundaries import audit, export, signers
+from securecontext.app.retention import Retention
+from securecontext.boundaries import audit, export, purge, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.data_keys import DataKeys
@@ -44,6 +45,7 @@ from securecontext.storage.port import Store
 from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, InvalidInput, Unavailable, ZcError
 from securecontext.types.ids import new_id, now, timestamp
+from securecontext.types.ledger import EntryKind
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
 
@@ -105,6 +107,7 @@ class App:
             quota_mb=settings.quota_mb,
         )
         self.gate = Gate(self.limits)
+        self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(self._keyring), lambda: self.machine, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
@@ -406,6 +409,19 @@ class App:
         if since is not None and self.clock() - since >= EPOCH:
             self.end_epoch()
 
+    def purge(
+        self,
+        connection: Connection,
+        session: str,
+        by: str | None,
+        moment: datetime,
+        kept: Sequence[EntryKind],
+    ) -> purge.Purged:
+        """Purge the bodies of a session's entries in the ledger that this connection writes."""
+        name = log_of(connection)
+        streams = purge.streams_of(connection, name, session, by)
+        return purge.purge_streams(connection, name, streams, moment, kept)
+
     def tail(self, connection: Connection, limit: int) -> Sequence[audit.LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
         return audit.tail(connection, log_of(connection), limit)
@@ -467,6 +483,7 @@ class App:
                 store.write(partial(chores.drop_expired, project=project, text=store.text, moment=moment))
         if machine is not None:
             machine.write(partial(chores.drop_tokens, moment=moment))
+        self._retention.apply([*([machine] if machine else []), *stores.values()], moment)
         self._settle_ended()
 
     def _settle_ended(self) -> None:
