@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from securecontext.app import chores
-from securecontext.app.ledgers import log_of
+from securecontext.app.recorders import log_of
 from securecontext.storage.port import Store
 from securecontext.types.errors import Expired
 

@@ -73,7 +73,9 @@ def _purge(world: World, asker: Asker, given: PurgeInput) -> None:
 
     def job(transaction: Transaction) -> None:
         for session in _named(who, given):
-            purged = world.purge(transaction.connection, session, by, asker.moment, () if whole else RECORD)
+            purged = world.ledgers.purge(
+                transaction.connection, session, by, asker.moment, () if whole else RECORD
+            )
             if purged.bodies:
                 transaction.record(_entry(who, session, purged))
                 transaction.scrub_after_commit()
@@ -112,7 +114,9 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
     facts = documents = events = bodies = kept = 0
     back: list[str] = []
     for session in named:
-        purged = context.world.purge(context.connection, session, by, context.moment, () if whole else RECORD)
+        purged = context.world.ledgers.purge(
+            context.connection, session, by, context.moment, () if whole else RECORD
+        )
         if purged.bodies:
             context.writing.record(_entry(who, session, purged))
         bodies, kept = bodies + purged.bodies, kept + purged.kept
