@@ -35,6 +35,9 @@ class Ledgers:
         stores: hold the ledgers.
         anchors: where checkpoints are kept outside the databases; the first is asked when a ledger is verified.
         clock: the present moment.
+
+    Attributes:
+        checkpoints: places, signs and anchors them.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Ledgers:
         self._keyring = keyring
         self._stores = stores
         self._anchors = anchors[0]
-        self._checkpoints = Checkpoints(keyring, anchors, clock)
+        self.checkpoints = Checkpoints(keyring, anchors, clock)
         self._clock = clock
 
     def verify(self, connection: Connection) -> Verdict:
@@ -54,7 +57,7 @@ class Ledgers:
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
         try:
-            self._checkpoints.make(store)
+            self.checkpoints.make(store)
         except ZcError as error:
             log.warning("a ledger has no new checkpoint: %s", error)
 
@@ -62,7 +65,7 @@ class Ledgers:
         """Do that for every open ledger that has waited long enough, or grown far enough."""
         for store in self._stores.every_open():
             with suppress(Expired, Unavailable):
-                if self._checkpoints.due(store):
+                if self.checkpoints.due(store):
                     self.checkpoint(store)
 
     def signers(self) -> signers.Signers:
@@ -87,14 +90,14 @@ class Ledgers:
             return self._stores.openers(sorted(opened))
 
         try:
-            return self._checkpoints.end_epoch(every)
+            return self.checkpoints.end_epoch(every)
         finally:
             for project in opened - was_open:
                 self._stores.forget(project)
 
     def end_old_epoch(self) -> None:
         """End the epoch of the ledger's keys once it has lasted long enough."""
-        since = self._checkpoints.epoch_since()
+        since = self.checkpoints.epoch_since()
         if since is not None and self._clock() - since >= EPOCH:
             self.end_epoch()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,9 +13,13 @@ from sqlalchemy import Connection
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
+from securecontext.app import replacing
+from securecontext.app.backups import Backups
 from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode
+from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
+from securecontext.app.restore import Restores
 from securecontext.app.retention import Retention
 from securecontext.app.stores import Stores
 from securecontext.boundaries.anchors import AnchorFile
@@ -36,6 +41,7 @@ from securecontext.storage.port import Store
 from securecontext.types.ids import now
 from securecontext.types.places import Place
 
+log = logging.getLogger("securecontext.app")
 ANCHORS = "anchors.log"
 """Not `audit.log`, which is the predecessor's."""
 
@@ -48,6 +54,7 @@ class App:
         clock: the present moment.
 
     Attributes:
+        backups: makes and restores backups.
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
@@ -62,6 +69,8 @@ class App:
         self.clock = clock
         home = settings.home
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if replacing.finish(home, clock()):
+            log.warning("a backup was restored; what was here before is in %s", home / replacing.BEFORE)
         keyring = Keyring.open(home / "keys", settings.machine_secret)
         self.data_keys = DataKeys(home / "keys", keyring.root("encryption"), clock)
         self.operator = Operator(home / "keys")
@@ -69,6 +78,11 @@ class App:
         self._folders = Folders(self.stores, settings.user_home, clock)
         kept = [home / "logs" / ANCHORS, *([settings.witness_file] if settings.witness_file else [])]
         self.ledgers = Ledgers(keyring, self.stores, [AnchorFile(file) for file in kept], clock)
+        self.backups = Keeping(
+            Backups(home, keyring, self.ledgers.checkpoints, clock),
+            Restores(home, keyring, self.data_keys, settings.machine_secret, lambda: self.machine, clock),
+            self.stores,
+        )
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self.limits = Limits(

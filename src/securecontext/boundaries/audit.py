@@ -28,7 +28,7 @@ from securecontext.boundaries.tree import leaf_hash
 from securecontext.contracts import invariant, require
 from securecontext.contracts.security import leaves_no_gap, places_every_draft
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
-from securecontext.types.errors import Conflict, InvalidInput, Tampered
+from securecontext.types.errors import Conflict, InvalidInput, Tampered, Unavailable
 from securecontext.types.ids import timestamp
 from securecontext.types.ledger import FIELD_LIMITS, EntryDraft, EntryKind
 
@@ -256,10 +256,14 @@ class Ledger:
     def _authentic(self, connection: Connection, stream: str, stored: Any, newest: Any) -> bool:
         """Say whether head and newest entry are ours: by their MACs, or where the key is erased by the signed tree."""
         kid = chain.decode(newest.canonical).kid
-        if self._keyring.erased(kid):
+        try:
+            key = self._keyring.stream_key_for(kid, self.log, stream)
+        except Unavailable:
+            listed = signers.read(self._keyring)
+            if not (self._keyring.erased(kid) or listed.given_up(kid)):
+                raise
             leaf = leaf_hash(newest.canonical + newest.mac)
-            return vouched(connection, self.log, signers.read(self._keyring), newest.leaf_index, leaf)
-        key = self._keyring.stream_key_for(kid, self.log, stream)
+            return vouched(connection, self.log, listed, newest.leaf_index, leaf)
         return chain.same_mac(newest.mac, chain.mac(key, newest.canonical)) and chain.same_mac(
             stored.mac, chain.head_mac(key, self.log, stream, stored.seq, stored.head)
         )

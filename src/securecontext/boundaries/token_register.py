@@ -98,6 +98,12 @@ def revoke(
     return connection.execute(update(tokens).where(*wanted).values(revoked_at=timestamp(moment))).rowcount
 
 
+def revoke_all(connection: Connection, moment: datetime) -> int:
+    """Revoke whatever is not revoked, in every project: a restored register may not know what was revoked since."""
+    query = update(tokens).where(tokens.c.revoked_at.is_(None)).values(revoked_at=timestamp(moment))
+    return connection.execute(query).rowcount
+
+
 def count(connection: Connection, project: str, moment: datetime) -> int:
     """Return how many tokens of a project count."""
     found = connection.execute(select(func.count()).select_from(tokens).where(*_counting(project, moment)))

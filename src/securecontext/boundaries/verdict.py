@@ -118,6 +118,7 @@ class Verdict:
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
         purged: entries whose body was purged, as an entry says.
+        recovered: how often the log went on from a backup.
     """
 
     status: Status
@@ -130,6 +131,7 @@ class Verdict:
     checkpoints: int = 0
     read_error: str | None = None
     purged: int = 0
+    recovered: int = 0
 
     @property
     def broken_at(self) -> Finding | None:
@@ -149,6 +151,7 @@ class Verdict:
             "broken": self.broken,
             "unanchored": self.unanchored,
             "purged": self.purged,
+            "recovered": self.recovered,
             "read_error": self.read_error,
             "findings": [{"kind": f.kind.value, **(_place(f) or {})} for f in self.findings],
         }
@@ -163,6 +166,11 @@ class Verdict:
         if self.purged:
             lines.append(
                 f"{self.purged} bodies were purged; that is entered, and what they said is not known any more."
+            )
+        if self.recovered:
+            lines.append(
+                f"The log went on from a backup ({self.recovered} times): what was written after such a backup is not "
+                "in it, and for what it held the checkpoints speak, not the keys."
             )
         if self.read_error is not None:
             lines.append(f"The ledger could not be read to its end: {self.read_error}.")

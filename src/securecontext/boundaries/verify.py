@@ -94,6 +94,7 @@ def verify(
         signers = _signers(keyring, check)
         signed = read_checkpoints(connection, log, signers, check.note)
         check.last_signed = signed.last
+        check.signers = signers
         check.checkpoints = len(signed.points)
         for row in _rows(connection, _entries, log):
             check.entry(row)
@@ -168,8 +169,10 @@ class _Check:
         self.head_at: int | None = None
         self.last_signed: dict[str, int] = {}
         self.erased: dict[str, bool] = {}
+        self.signers = Signers([])
         self.checkpoints = 0
         self.gaps = Gaps()
+        self.recovered = 0
         self.named: set[tuple[object, object]] = set()
 
     def note_once(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
@@ -220,6 +223,8 @@ class _Check:
                 finding = Broken.HEAD_MISMATCH
         if finding is not None:
             self.note(finding, stream, seq, row)
+        elif kind == "recovered":
+            self.recovered += 1
         elif stream == chain.LOG_STREAM and seq == 1 and kind == "created":
             self.opened = True
         self.seq, self.row, self.prev = seq, row, actual
@@ -239,7 +244,8 @@ class _Check:
             except Tampered:
                 return Broken.ALTERED_ENTRY
         if self.erased.get(signed.kid) is None:
-            self.erased[signed.kid] = self.keyring.erased(signed.kid)
+            gone = self.keyring.erased(signed.kid) or self.signers.given_up(signed.kid)
+            self.erased[signed.kid] = gone
         if self.erased[signed.kid]:
             self.kid = None
             if type(leaf_index) is not int or leaf_index >= self.last_signed.get(signed.kid, 0):
@@ -329,7 +335,7 @@ class _Check:
         return Verdict(
             status, self.entries, self.streams, len(self.agents), tuple(self.findings), self.broken,
             unanchored=max(self.entries - anchored.size, 0), checkpoints=self.checkpoints, read_error=read_error,
-            purged=self.gaps.bodies,
+            purged=self.gaps.bodies, recovered=self.recovered,
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class VerifyOutput(Output):
     broken: int
     unanchored: int
     purged: int = 0
+    recovered: int = 0
     read_error: str | None = None
     findings: list[dict[str, Any]] = []
     text: str = ""

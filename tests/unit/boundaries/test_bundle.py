@@ -35,7 +35,7 @@ def proof(case, entry=17):
 def test_an_export_is_checked_with_the_public_key_alone(case):
     pinned = read(case.keyring).pinned
     for bodies in (True, False):
-        report = bundle.check(whole(case, bodies=bodies), pinned)
+        report = bundle.check(whole(case, bodies=bodies), [pinned])
         assert report.problems == []
         assert (report.entries, report.size, report.checkpoints, report.pinned) == (41, 41, 2, pinned)
 
@@ -43,7 +43,7 @@ def test_an_export_is_checked_with_the_public_key_alone(case):
 def test_every_entry_is_proved(case):
     pinned = read(case.keyring).pinned
     for entry in range(1, 42):
-        report = bundle.check(proof(case, entry), pinned)
+        report = bundle.check(proof(case, entry), [pinned])
         assert (report.problems, report.entries, report.proof) == ([], 1, True)
 
 
@@ -54,8 +54,8 @@ def test_an_entry_without_a_checkpoint_has_no_proof_yet(case):
 
 
 def test_another_pinned_key_is_refused(case):
-    assert not bundle.check(whole(case), "0" * 64).ok
-    assert not bundle.check(proof(case), "0" * 64).ok
+    assert not bundle.check(whole(case), ["0" * 64]).ok
+    assert not bundle.check(proof(case), ["0" * 64]).ok
 
 
 @pytest.mark.parametrize("make", [whole, proof])
@@ -64,7 +64,7 @@ def test_a_bundle_without_any_one_of_its_lines_is_refused(case, make):
     for left_out in range(len(lines)):
         changed = lines[:left_out] + lines[left_out + 1 :]
         kind = json.loads(lines[left_out])["type"]
-        report = bundle.check(changed, pinned)
+        report = bundle.check(changed, [pinned])
         # Of an export, the later checkpoint vouches for what an earlier one did.
         assert not report.ok or (kind == "checkpoint" and (report.size, report.checkpoints) == (41, 1)), kind
 
@@ -79,7 +79,7 @@ def test_any_changed_member_is_refused(case, make):
                 if other == value:
                     continue
                 changed = [*lines[:at], canonical(found | {name: other}), *lines[at + 1 :]]
-                assert not bundle.check(changed, pinned).ok, (found["type"], name, other)
+                assert not bundle.check(changed, [pinned]).ok, (found["type"], name, other)
 
 
 def test_exchanged_and_repeated_entries_are_refused(case):
