@@ -22,7 +22,9 @@ from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import log_of, recorder
 from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
+from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
@@ -83,6 +85,7 @@ class App:
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._keyring = Keyring.open(home / "keys", settings.machine_secret)
         self._data_keys = DataKeys(home / "keys", self._keyring.root("encryption"), clock)
+        self.bodies = Bodies(StateEncryption(self._data_keys))
         self.operator = Operator(home / "keys")
         self._machine_id = machine_id()
         self._lock = threading.RLock()

@@ -13,7 +13,7 @@ from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.knowledge import archive
 from securecontext.memory import recall, sessions
-from securecontext.operations.recall import SUMMARY_DAYS, material
+from securecontext.operations.recall import SUMMARY_DAYS, class_of_session, material
 from securecontext.pipeline import fields
 from securecontext.pipeline.fields import Words
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
@@ -183,6 +183,7 @@ def compacted(context: Context, given: CompactedInput) -> Done:
     archive.put(
         context.connection,
         context.text,
+        context.bodies,
         context.here.id,
         archive.Draft(
             kind="summary",
@@ -191,6 +192,7 @@ def compacted(context: Context, given: CompactedInput) -> Done:
             created_by=context.principal.name,
             session=context.principal.session,
             provenance="INFERRED",
+            classification=class_of_session(context),
             expires_at=timestamp(context.moment + timedelta(days=SUMMARY_DAYS)),
         ),
         when,
@@ -213,7 +215,7 @@ class TurnInput(Input):
 )
 def turn(context: Context, given: TurnInput) -> Done:
     """Note the end of an agent's turn, with the beginning of what it said."""
-    if given.said:
+    if given.said and class_of_session(context) is None:  # events are not sealed, and it may repeat what is
         _report(context, "said", " ".join(given.said.split())[:600])
     return Done()
 

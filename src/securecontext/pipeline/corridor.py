@@ -245,6 +245,7 @@ class Corridor:
             connection=transaction.connection if transaction is not None else connection,
             transaction=transaction,
             text=store.text,
+            bodies=self._world.bodies,
             moment=call.moment,
             redactions=intake.redactions,
             prepared=prepared,

@@ -29,6 +29,7 @@ from securecontext.contracts import require
 from securecontext.types.ledger import EntryKind
 
 if TYPE_CHECKING:
+    from securecontext.boundaries.bodies import Bodies
     from securecontext.pipeline.world import Project, World
     from securecontext.storage.port import TextIndex, Transaction
 
@@ -91,6 +92,7 @@ class Context:
         connection: the reader's connection, or the writer's inside the transaction.
         transaction: the writer's transaction; None while reading.
         text: the full-text index that goes with the connection.
+        bodies: seals and opens confidential and restricted texts.
         moment: when the call came in.
         redactions: secrets that were replaced in the input.
         prepared: what the operation's `prepare` step returned.
@@ -102,6 +104,7 @@ class Context:
     connection: Connection
     transaction: Transaction | None
     text: TextIndex
+    bodies: Bodies
     moment: datetime
     redactions: tuple[Redaction, ...] = ()
     prepared: Any = None

@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from securecontext.boundaries.audit import LedgerRow
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
@@ -77,6 +78,10 @@ class World(Protocol):
     @property
     def code(self) -> Code:
         """The installed code."""
+
+    @property
+    def bodies(self) -> Bodies:
+        """What seals and opens confidential and restricted texts."""
 
     def store(self, project: str) -> Store:
         """Return the store of a project, opening it if need be."""
