@@ -85,7 +85,7 @@ class App:
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._keyring = Keyring.open(home / "keys", settings.machine_secret)
         self._data_keys = DataKeys(home / "keys", self._keyring.root("encryption"), clock)
-        self.bodies = Bodies(StateEncryption(self._data_keys))
+        self.bodies = Bodies(StateEncryption(self._data_keys), self._keyring.root("encryption"))
         self.operator = Operator(home / "keys")
         self._machine_id = machine_id()
         self._lock = threading.RLock()

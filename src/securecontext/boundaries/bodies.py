@@ -14,6 +14,7 @@ What cannot be opened is an answer, not an exception: one row is never in the wa
 from __future__ import annotations
 
 import base64
+import hmac
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,7 @@ from securecontext.types.classification import SEALED
 from securecontext.types.errors import Tampered, ZcError
 from securecontext.types.security import AgentState, EncryptedState
 
+DIGEST_LABEL: Final = "securecontext/blinded-digest/v1"
 MARK: Final = "\x01sealed/1 "
 
 Body = str | ZcError
@@ -98,10 +100,12 @@ class Bodies:
 
     Args:
         states: encrypts under the installation's data keys.
+        root: the encryption root, 64 bytes.
     """
 
-    def __init__(self, states: StateEncryption) -> None:
+    def __init__(self, states: StateEncryption, root: bytes) -> None:
         self._states = states
+        self._digest_key = aead.derive(root, b"", canonical([DIGEST_LABEL]))
 
     @require(lambda place: place.classification in SEALED, "a text is sealed because of its class")
     @ensure(lambda result: result.startswith(MARK), "what is stored of a sealed text carries the mark")
@@ -113,6 +117,10 @@ class Bodies:
         """
         made = self._states.encrypt_agent_state(place.state(text.encode()))
         return f"{MARK}{made.key_id}.{base64.urlsafe_b64encode(made.nonce + made.sealed).decode()}"
+
+    def blinded(self, text: str) -> str:
+        """Return a digest for the ledger, whose own salt lies beside it: without the root no guess can be tested."""
+        return hmac.digest(self._digest_key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
     def open(self, place: Place, stored: str) -> Body:
         """Return a text out of what is stored of it, or why it cannot be read."""

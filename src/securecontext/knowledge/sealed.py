@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, select
 
 from securecontext.boundaries.bodies import Bodies, Body, document_place, fact_place
 from securecontext.boundaries.policy import Sight
@@ -68,12 +68,8 @@ class Looked:
 
 
 _FACTS = select(
-    facts.c.fact, facts.c.agent, facts.c.classification, facts.c.created_by, facts.c.created_at
-).where(
-    facts.c.project == bindparam("in_project"),
-    is_sealed(facts),
-    or_(facts.c.state == "active", facts.c.state == "archived"),
-)
+    facts.c.fact, facts.c.agent, facts.c.state, facts.c.classification, facts.c.created_by, facts.c.created_at
+).where(facts.c.project == bindparam("in_project"), is_sealed(facts))
 _DOCUMENTS = select(
     documents.c.document, documents.c.classification, documents.c.created_by, documents.c.created_at
 ).where(documents.c.project == bindparam("in_project"), is_sealed(documents))
@@ -121,7 +117,8 @@ def _wanted(connection: Connection, project: str, sight: Sight) -> list[tuple[st
     found = [
         (row.created_at, "m", row.fact)
         for row in connection.execute(_FACTS, here)
-        if sight.sees_fact(row.agent, row.classification, row.created_by)
+        if row.state in ("active", "archived")
+        and sight.sees_fact(row.agent, row.classification, row.created_by)
     ]
     found += [
         (row.created_at, "d", row.document)
@@ -144,6 +141,9 @@ def _opened(bodies: Bodies, project: str, letter: str, row: Any) -> tuple[str, s
 def _best(title: str, text: str, questions: Sequence[Sequence[str]]) -> tuple[Chunk, float] | None:
     """Return the chunk with the largest share of a question's words; the words of the title count with each."""
     head = tokens(title)
+    wanted = {word for asked in questions for word in asked}
+    if wanted.isdisjoint(head) and wanted.isdisjoint(tokens(text)):
+        return None  # as most are: cutting it into chunks costs more
     best: tuple[Chunk, float] | None = None
     for chunk in split(text):
         held = Counter([*head, *tokens(chunk.text)])

@@ -25,7 +25,7 @@ from securecontext.operations.reading import NOT_ELSEWHERE, read, read_elsewhere
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
 from securecontext.pipeline.world import Project, World
-from securecontext.types.classification import DEFAULT
+from securecontext.types.classification import DEFAULT, SEALED
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
@@ -92,6 +92,7 @@ def index(context: Context, given: IndexInput) -> IndexOutput:
         timestamp(context.moment),
         context.prepared,
     )
+    context.sealed = stored.classification in SEALED
     if stored.concealed:
         scrub(context)
     return IndexOutput(

@@ -63,6 +63,7 @@ def capacity_in(connection: Connection, project: str) -> Capacity:
 
 def settle_index(context: Context, done: changes.Remembered, key: str, value: str) -> None:
     """Let search find what was remembered, and nothing that it took the place of."""
+    context.sealed = context.sealed or done.classification in SEALED
     if done.unchanged:
         return
     archive.unindex(context.connection, context.text, archive.FACT, done.gone)

@@ -15,7 +15,7 @@ from securecontext.operations.memory import capacity_of, class_note, namespace, 
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
 from securecontext.storage import schema
-from securecontext.types.classification import DEFAULT, highest
+from securecontext.types.classification import DEFAULT, SEALED, highest
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
 
@@ -184,6 +184,7 @@ def summarize_session(context: Context, given: SummarizeInput) -> SummarizeOutpu
         ),
         when,
     )
+    context.sealed = stored.classification in SEALED
     return SummarizeOutput(
         id=f"d{stored.document}",
         source=source,

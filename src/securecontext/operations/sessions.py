@@ -17,6 +17,7 @@ from securecontext.operations.recall import SUMMARY_DAYS, class_of_session, mate
 from securecontext.pipeline import fields
 from securecontext.pipeline.fields import Words
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.types.classification import SEALED
 from securecontext.types.ids import hook_session, timestamp
 
 Detail = Annotated[str, Field(max_length=4_000), Words(4_000, multiline=True)]
@@ -54,6 +55,7 @@ _GOES_ON = frozenset({"resume", "compact"})
     "session.start",
     permission=Permission.SESSION_REPORT,
     effects=Effects.WRITES,
+    tells_memory=True,
     render=lambda out: out.text,
     audience=Standing.HOOK,
 )
@@ -180,7 +182,7 @@ class CompactedInput(Input):
 def compacted(context: Context, given: CompactedInput) -> Done:
     """Archive the summary that the client made when it compacted the session: the next session starts from it."""
     when = timestamp(context.moment)
-    archive.put(
+    stored = archive.put(
         context.connection,
         context.text,
         context.bodies,
@@ -197,6 +199,7 @@ def compacted(context: Context, given: CompactedInput) -> Done:
         ),
         when,
     )
+    context.sealed = stored.classification in SEALED
     return Done()
 
 
