@@ -103,7 +103,7 @@ def compose(material: Material, *, fence: str, tokens: int) -> Shown:
     page.room += END
     page.add(f"{fence}]")
     if unreadable := sum(fact.trouble is not None for fact in material.facts):
-        page.add(f"{unreadable} encrypted facts cannot be read; a person sees why: `zc memory list`.")
+        page.add(f"{unreadable} encrypted fact(s) cannot be read; a person sees why: `zc memory list`.")
     if left_out:
         page.add(f"{left_out} more facts are stored: find them with zc_search.")
     return Shown("\n".join(page.lines), left_out)

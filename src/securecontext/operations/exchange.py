@@ -63,7 +63,7 @@ class Export(Output):
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.READS,
     audience=Standing.PERSON,
-    render=lambda out: out.model_dump_json(indent=2),
+    render=lambda out: out.model_dump_json(indent=2, exclude_defaults=True),
     command=("memory", "export"),
 )
 def export_facts(context: Context, given: ExportInput) -> Export:

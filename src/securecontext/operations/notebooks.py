@@ -61,7 +61,7 @@ def _line(fact: facts.Fact) -> FactLine:
         trust=fact.trust,
         provenance=fact.provenance,
         classification=fact.classification,
-        trouble=str(fact.trouble) if fact.trouble else "",
+        trouble=f"{fact.trouble.code}: {fact.trouble.message}" if fact.trouble else "",
     )
 
 
@@ -70,7 +70,7 @@ def _class_mark(line: FactLine) -> str:
 
 
 def _text(line: FactLine) -> str:
-    return f"cannot be read. {line.trouble}" if line.trouble else line.value
+    return f"cannot be read, {line.trouble}" if line.trouble else line.value
 
 
 class ListInput(Input):
