@@ -62,6 +62,21 @@ def test_rt_s1_11_no_word_of_a_sealed_text_is_in_any_file_whatever_is_done_with_
     assert "a walrus instead" in house.recall() and "compacted: the dugong" in house.recall()
 
 
+@pytest.mark.parametrize("kind", ["fact", "document"])
+def test_w_40_a_rising_class_leaves_no_trace_of_what_lay_there_as_it_is(house, kind):
+    def store(text, **more):
+        if kind == "fact":
+            house.remember("pin", text, **more)
+        else:
+            house.do("zc_index", source="notes", content=text, **more)
+
+    store("an early numbat")
+    assert b"numbat" in house.bytes_on_disk()
+    store("a walrus", classification="confidential")
+    for word in (b"numbat", b"walrus"):
+        assert word not in house.bytes_on_disk()
+
+
 def test_the_ledger_has_nothing_to_test_guesses_against(house):
     house.remember("plain", SECRET)
     house.remember("pin", SECRET, classification="confidential")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Engine, event, select, update
 
 from securecontext.boundaries.bodies import MARK
 from securecontext.boundaries.policy import Sight
@@ -36,6 +36,25 @@ def test_a_sealed_fact_lies_in_no_column_and_comes_back_whole(rooms, classificat
     assert rooms.read(lambda c: c.execute(select(chunks)).all()) == []
     assert rooms.held() == {"pin": SECRET} and done.classification == classification
     assert rooms.found("when does the wombat dig?") == ["memory:default:pin"]
+
+
+def test_no_statement_is_ever_given_the_text(rooms):
+    given: list[str] = []
+
+    def note(_connection, _cursor, _statement, parameters, _context, _many) -> None:
+        given.append(str(parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        rooms.remember("pin", SECRET, classification="confidential")
+        rooms.remember("pin", SECRET + " again")
+        rooms.remember("pin", SECRET, classification="restricted")
+        rooms.put("notes", SECRET, classification="restricted")
+        rooms.undo("pin")
+        rooms.held()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert any("pin" in each for each in given) and not any("wombat" in each for each in given)
 
 
 @pytest.mark.parametrize("classification", ["public", "internal"])
