@@ -25,6 +25,7 @@ MOST_TEXTS = 400
 MOST_CHARACTERS = 400_000
 """What one search opens at most: about half a second of work."""
 _HALF = 0.5
+_COUNTING = ("active", "archived")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Looked:
     Attributes:
         matches: those that hold words of a question, in no order.
         read: texts that were opened and read.
-        left: texts that the caller may see and that were not read, for want of room.
+        left: texts that were not read: for want of room, or because they lie in another project.
         unreadable: codes of what stood in the way of the others, with their number.
     """
 
@@ -87,10 +88,11 @@ def look(
         bodies: opens them.
         project: id of the project.
         questions: the tokens of each question.
-        sight: what the caller may see; nothing else is opened.
+        sight: what the caller may see; nothing else is opened, and from another project nothing at all.
     """
     out = Looked()
     if sight.elsewhere:
+        out.left = _count(connection, project)
         return out
     room = MOST_CHARACTERS
     wanted = _wanted(connection, project, sight)
@@ -111,14 +113,19 @@ def look(
     return out
 
 
+def _count(connection: Connection, project: str) -> int:
+    here = {"in_project": project}
+    held = sum(row.state in _COUNTING for row in connection.execute(_FACTS, here))
+    return held + len(connection.execute(_DOCUMENTS, here).all())
+
+
 def _wanted(connection: Connection, project: str, sight: Sight) -> list[tuple[str, int]]:
     """Return the texts that the caller may see, newest first."""
     here = {"in_project": project}
     found = [
         (row.created_at, "m", row.fact)
         for row in connection.execute(_FACTS, here)
-        if row.state in ("active", "archived")
-        and sight.sees_fact(row.agent, row.classification, row.created_by)
+        if row.state in _COUNTING and sight.sees_fact(row.agent, row.classification, row.created_by)
     ]
     found += [
         (row.created_at, "d", row.document)

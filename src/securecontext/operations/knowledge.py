@@ -21,7 +21,7 @@ from securecontext.operations.found import (
     shown_elsewhere,
 )
 from securecontext.operations.memory import class_note, redaction_note, scrub, trust_of
-from securecontext.operations.reading import NOT_ELSEWHERE, read, read_elsewhere
+from securecontext.operations.reading import read, read_elsewhere
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
 from securecontext.pipeline.world import Project, World
@@ -160,7 +160,7 @@ def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> 
     hits: list[tuple[Project, Hit]] = []
     searched: list[str] = []
     failed: list[str] = []
-    sealed = ""
+    sealed, closed = "", 0
     for project in world.recent_projects(given.max_projects):
         here = asker.project is not None and asker.project.id == project.id
         sight = sight_of(asker.principal, elsewhere=not here)
@@ -174,12 +174,17 @@ def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> 
             failed.append(f"{one_line(project.name, PROJECT_SHOWN)} ({error.code})")
             continue
         searched.append(one_line(project.name, PROJECT_SHOWN))
-        sealed += sealed_note(found.sealed)
+        if here:
+            sealed += sealed_note(found.sealed)
+        else:
+            closed += found.sealed.left
         hits.extend((project, hit) for hit in found.hits)
     hits.sort(key=lambda pair: -pair[1].score)
     unique = {hit.opening: (project, hit) for project, hit in reversed(hits)}  # of copies the best one stays
     best = sorted(unique.values(), key=lambda pair: -pair[1].score)[:HITS_GLOBAL]
-    note = f"{DATA} Searched {len(searched)} project(s): {', '.join(searched)}. {NOT_ELSEWHERE}{sealed}"
+    note = f"{DATA} Searched {len(searched)} project(s): {', '.join(searched)}.{sealed}"
+    if closed:
+        note += f" {closed} text(s) were not: confidential and restricted ones are seen in their own project alone."
     if failed:
         note += f" Not readable: {', '.join(failed)}; see `zc doctor`."
     return GlobalOutput(
