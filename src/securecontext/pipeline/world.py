@@ -11,11 +11,11 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from securecontext.boundaries.audit import LedgerRow
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.signers import Signers
+from securecontext.boundaries.tail import LedgerRow
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.places import Place
