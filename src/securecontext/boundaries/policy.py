@@ -79,7 +79,7 @@ ROLE_GRANTS: dict[Role, frozenset[Permission]] = {
 }
 """The matrix of agents with a session token. It is bound to one project, so no role looks into all of them."""
 
-OPERATOR_ONLY = frozenset({Permission.TOKEN_MANAGE})
+OPERATOR_ONLY = frozenset({Permission.TOKEN_MANAGE, Permission.KEYS_MANAGE, Permission.LEDGER_MANAGE})
 """What a person may only at a terminal that the operator has unlocked."""
 
 SHARED_NAMESPACE = "default"

@@ -24,6 +24,7 @@ MANAGING = {
     Permission.MEMORY_MANAGE,
     Permission.PROJECT_MANAGE,
     Permission.LEDGER_READ,
+    Permission.LEDGER_MANAGE,
     Permission.SERVICE_MANAGE,
     Permission.KEYS_MANAGE,
     Permission.TOKEN_MANAGE,
