@@ -529,23 +529,23 @@ def test_a_first_use_killed_at_any_file_operation_leaves_one_that_works(tmp_path
 def test_a_person_changes_no_key_without_the_operator(house, name):
     """Neither before there is one, which the answer says, nor at a terminal that is not unlocked."""
     arguments = {"key_id": "dek_x", "confirm": True} if name == "keys.destroy" else {}
-    epoch = house.app._keyring.kid
+    epoch = Keyring.open(house.app.settings.home / "keys").kid
     error = house.ask(name, arguments, who=PERSON).error
     assert (error.code, "zc operator init" in error.hint) == ("operator_not_set_up", True)
     with_operator(house)
     error = house.ask(name, arguments, who=PERSON).error
     assert (error.code, "zc operator unlock" in error.hint) == ("operator_locked", True)
-    assert house.app._keyring.kid == epoch
+    assert Keyring.open(house.app.settings.home / "keys").kid == epoch
     assert not (house.app.settings.home / "keys" / "data.keys").exists()
 
 
 def test_the_service_itself_ends_an_epoch_without_the_operator(house):
     house.remember("k", "v")
-    house.app.checkpoint(house.app.machine)
-    epoch = house.app._keyring.kid
+    house.app.ledgers.checkpoint(house.app.machine)
+    epoch = Keyring.open(house.app.settings.home / "keys").kid
     house.moment += timedelta(days=2)
-    house.app.end_old_epoch()
-    assert house.app._keyring.kid != epoch
+    house.app.ledgers.end_old_epoch()
+    assert Keyring.open(house.app.settings.home / "keys").kid != epoch
 
 
 @pytest.mark.parametrize("name", ["keys.status", "keys.rotate", "keys.destroy"])

@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy import Connection, select
 
-from securecontext.app.ledgers import log_of
+from securecontext.app.recorders import log_of
 from securecontext.boundaries import signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.keys import Keyring

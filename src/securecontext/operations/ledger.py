@@ -53,7 +53,7 @@ def ledger_of(world: World, asker: Asker, *, machine: bool) -> Store:
 def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
     """Verify a copy. A ledger of our own is verified on its reader, once it is placed and anchored to its end."""
     if given.database is None:
-        world.checkpoint(ledger_of(world, asker, machine=given.machine))
+        world.ledgers.checkpoint(ledger_of(world, asker, machine=given.machine))
         return None
     fields.refuse_relative(given.database)
     with world.open_copy(Path(given.database)) as connection:
@@ -61,7 +61,7 @@ def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | No
 
 
 def _output(world: World, connection: Connection) -> VerifyOutput:
-    verdict = world.verify(connection)
+    verdict = world.ledgers.verify(connection)
     return VerifyOutput(**verdict.as_dict(), text=verdict.as_text())
 
 
@@ -92,7 +92,7 @@ class EndEpochOutput(Output):
 
 
 def _end_epoch(world: World, asker: Asker, given: EndEpochInput) -> EndEpochOutput:
-    return EndEpochOutput(left_out=list(world.end_epoch()))
+    return EndEpochOutput(left_out=list(world.ledgers.end_epoch()))
 
 
 def _render_epoch(out: EndEpochOutput) -> str:
@@ -140,7 +140,7 @@ class ChainOutput(Output):
 )
 def verify_chain(context: Context, given: ChainInput) -> ChainOutput:
     """Verify every entry of this project's ledger, and say whether it is whole."""
-    verdict = context.world.verify(context.connection)
+    verdict = context.world.ledgers.verify(context.connection)
     told = verdict.as_dict()
     short = {name: told[name] for name in ("status", "entries", "streams", "broken", "unanchored")}
     return ChainOutput(**short, text=verdict.as_text())
@@ -205,7 +205,7 @@ def _what(entry: TailEntry) -> str:
 def show_tail(context: Context, given: TailInput) -> TailOutput:
     """Show the newest entries of the ledger."""
     out = []
-    for row in context.world.tail(context.connection, given.limit):
+    for row in context.world.ledgers.tail(context.connection, given.limit):
         body = dict(row.body or {})
         out.append(
             TailEntry(
