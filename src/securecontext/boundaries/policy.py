@@ -77,9 +77,12 @@ ROLE_GRANTS: dict[Role, frozenset[Permission]] = {
     Role.RESEARCHER: _MEMBER,
     Role.WORKER: _MEMBER,
 }
-"""The matrix of agents with a session token. It is bound to one project, so no role looks into all of them."""
+"""The matrix of agents with a session token. It is bound to one project, so no role looks into all of them.
 
-OPERATOR_ONLY = frozenset({Permission.TOKEN_MANAGE})
+What a hook reports for such an agent is reported in its name, with the rights of a hook and no others.
+"""
+
+OPERATOR_ONLY = frozenset({Permission.TOKEN_MANAGE, Permission.KEYS_MANAGE, Permission.LEDGER_MANAGE})
 """What a person may only at a terminal that the operator has unlocked."""
 
 SHARED_NAMESPACE = "default"
@@ -133,6 +136,8 @@ def decide(principal: Principal, permission: Permission) -> Decision:
     if principal.token:
         granted = ROLE_GRANTS.get(principal.role, frozenset()) if principal.role else frozenset()
         who = f"the role {principal.role}"
+        if granted and principal.standing is Standing.HOOK:
+            granted, who = GRANTS[Standing.HOOK], f"hooks of the role {principal.role}"
     else:
         granted, who = GRANTS.get(principal.standing, frozenset()), f"{principal.standing} callers"
     if permission in granted:
