@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of
 from securecontext.app.stores import Stores
-from securecontext.boundaries import export, signers
+from securecontext.boundaries import export, purge, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.tail import LedgerRow, tail
@@ -21,6 +21,7 @@ from securecontext.boundaries.verify import verify
 from securecontext.storage.port import Store
 from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, Unavailable, ZcError
+from securecontext.types.ledger import EntryKind
 
 log = logging.getLogger("securecontext.ledgers")
 EPOCH = timedelta(days=1)
@@ -97,6 +98,19 @@ class Ledgers:
         since = self._checkpoints.epoch_since()
         if since is not None and self._clock() - since >= EPOCH:
             self.end_epoch()
+
+    def purge(
+        self,
+        connection: Connection,
+        session: str,
+        by: str | None,
+        moment: datetime,
+        kept: Sequence[EntryKind],
+    ) -> purge.Purged:
+        """Purge the bodies of a session's entries in the ledger that this connection writes."""
+        name = log_of(connection)
+        streams = purge.streams_of(connection, name, session, by)
+        return purge.purge_streams(connection, name, streams, moment, kept)
 
     def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
