@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.acceptance.service_case import World, call, piped
+from tests.acceptance.terminal import PHRASE, operators_terminal, terminal
 from tests.acceptance.test_command_line import said, zc
 from tests.acceptance.test_recall_at_each_door import hook
 
@@ -83,7 +84,8 @@ def test_rotation_destruction_and_export_on_the_command_line(world: World) -> No
     assert "It is confidential, stored encrypted." in zc(world, *remember).stdout
     (key,) = said(world, "keys", "status")["data_keys"]
     assert key["uses"] == 1
-    assert zc(world, "keys", "rotate").returncode == 0
+    with operators_terminal(world.env, world.project) as operator:
+        assert operator.zc("keys rotate")[0] == 0
     zc(world, "remember", "late", "the fossa sleeps", "--classification", "confidential")
     assert "the quokka hides" in zc(world, "recall-context").stdout
 
@@ -97,7 +99,9 @@ def test_rotation_destruction_and_export_on_the_command_line(world: World) -> No
     assert zc(world, "memory", "import", str(world.root / "export.json"), cwd=other).returncode == 0
     assert said(world, "memory", "list", cwd=other)["facts"][0]["classification"] == "confidential"
 
-    zc(world, "keys", "destroy", key["id"], "--yes")
+    with terminal(world.env, world.project) as operator:
+        assert operator.zc("operator unlock", PHRASE)[0] == 0
+        assert operator.zc(f"keys destroy {key['id']} --yes")[0] == 0
     recalled = zc(world, "recall-context").stdout
     assert "pin [confidential]: cannot be read (key_destroyed)" in recalled
     assert "the fossa sleeps" in recalled and "1 encrypted fact(s) cannot be read" in recalled

@@ -10,6 +10,7 @@ import pytest
 
 from securecontext.boundaries.policy import Standing
 from tests.house_case import AGENT, HOOK, PERSON, named
+from tests.identity_case import with_operator
 
 SECRET = "the wombat digs at midnight"
 OTHER = replace(AGENT, name="agent:bob", session="ses_bob")
@@ -199,10 +200,11 @@ def test_a_planted_chunk_leads_to_no_sealed_text(sealed):
 
 def test_destroyed_keys_are_said_for_each_text_and_recall_goes_on(sealed):
     (key,) = sealed.do("keys.status", PERSON)["data_keys"]
-    sealed.do("keys.rotate", PERSON)
+    operator = with_operator(sealed)
+    sealed.do("keys.rotate", operator)
     sealed.remember("late", "a late quoll", classification="confidential")
     assert "midnight" in sealed.recall(), "a rotated key reads on"
-    sealed.do("keys.destroy", PERSON, key_id=key["id"], confirm=True)
+    sealed.do("keys.destroy", operator, key_id=key["id"], confirm=True)
     text = sealed.recall()
     assert "pin [confidential]: cannot be read (key_destroyed)" in text
     assert "a late quoll" in text and "a plain pelican" in text

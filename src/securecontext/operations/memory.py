@@ -79,8 +79,14 @@ def scrub(context: Context) -> None:
     context.writing.scrub_after_commit()
 
 
-def index_fact(context: Context, fact: int, key: str, value: str) -> None:
-    """Let search find a fact that is stored as it is."""
+def index_again(context: Context, fact: facts.Fact, session: str | None = None) -> None:
+    """Let search find a fact that counts again; what is sealed, or cannot be read, has no words in the index."""
+    if fact.classification not in SEALED and fact.trouble is None:
+        index_fact(context, fact.id, fact.key, fact.value, session)
+
+
+def index_fact(context: Context, fact: int, key: str, value: str, session: str | None = None) -> None:
+    """Let search find a fact that is stored as it is, as one of the session that stored it; the caller's by default."""
     archive.index(
         context.connection,
         context.text,
@@ -88,7 +94,7 @@ def index_fact(context: Context, fact: int, key: str, value: str) -> None:
         parent_kind=archive.FACT,
         parent=fact,
         pieces=archive.pieces_of(key, value),
-        session=context.principal.session,
+        session=context.principal.session if session is None else session,
         moment=timestamp(context.moment),
     )
 

@@ -11,7 +11,7 @@ from securecontext.knowledge import archive
 from securecontext.memory import changes, facts
 from securecontext.operations.memory import (
     capacity_of,
-    index_fact,
+    index_again,
     origin_of,
     redaction_note,
     scrub,
@@ -19,7 +19,7 @@ from securecontext.operations.memory import (
 )
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
-from securecontext.types.classification import DEFAULT, SEALED
+from securecontext.types.classification import DEFAULT
 from securecontext.types.errors import NotFound
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import clean_agent_id, one_line
@@ -279,8 +279,7 @@ def undo_fact(context: Context, given: ShowInput) -> UndoOutput:
     archive.unindex(context.connection, context.text, archive.FACT, [done.taken.id])
     scrub(context)
     for fact in done.back:
-        if fact.classification not in SEALED and fact.trouble is None:
-            index_fact(context, fact.id, fact.key, fact.value)
+        index_again(context, fact)
     return UndoOutput(
         key=given.key,
         taken_back=f"m{done.taken.id}",

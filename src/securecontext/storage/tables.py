@@ -72,10 +72,9 @@ def is_sealed(table: Table) -> ColumnElement[bool]:
     return or_(*(table.c.classification == literal(each, literal_execute=True) for each in SEALED))
 
 
-def _sealed(table: Table, name: str, row: Column[int]) -> None:
+def _sealed(table: Table, name: str, row: Column[int]) -> Index:
     """Index the rows whose text is sealed: search, which has no words of them, must find them among many others."""
-    of_sealed = or_(*(table.c.classification == each for each in SEALED))
-    Index(name, table.c.project, row, sqlite_where=of_sealed, postgresql_where=of_sealed)
+    return Index(name, table.c.project, row, sqlite_where=is_sealed(table))
 
 
 meta = Table(
@@ -133,7 +132,7 @@ ONE_ACTIVE = Index(
 )
 """Partial on both engines. `storage.postgres` adds its half: to name an option of that dialect imports all of it."""
 Index("ix_facts_key", facts.c.project, facts.c.agent, facts.c.key)
-_sealed(facts, "ix_facts_sealed", facts.c.fact)
+SEALED_FACTS = _sealed(facts, "ix_facts_sealed", facts.c.fact)
 Index("ix_facts_order", facts.c.project, facts.c.state, facts.c.agent, facts.c.importance, facts.c.created_at)
 
 documents = Table(
@@ -151,7 +150,7 @@ documents = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_documents_source", documents.c.project, documents.c.kind, documents.c.source)
-_sealed(documents, "ix_documents_sealed", documents.c.document)
+SEALED_DOCUMENTS = _sealed(documents, "ix_documents_sealed", documents.c.document)
 
 chunks = Table(
     "chunks",
