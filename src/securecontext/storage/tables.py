@@ -216,21 +216,20 @@ ledger_entries = Table(
     sqlite_autoincrement=True,
 )
 
-Index(
+LEAVES = Index(
     "ux_ledger_entries_leaf",
     ledger_entries.c.log,
     ledger_entries.c.leaf_index,
     unique=True,
     sqlite_where=ledger_entries.c.leaf_index.is_not(None),
-    postgresql_where=ledger_entries.c.leaf_index.is_not(None),
 )
-Index(
+UNSEQUENCED = Index(
     "ix_ledger_entries_unsequenced",
     ledger_entries.c.log,
     ledger_entries.c.entry,
     sqlite_where=ledger_entries.c.leaf_index.is_(None),
-    postgresql_where=ledger_entries.c.leaf_index.is_(None),
 )
+"""Both partial on both engines, as `ONE_ACTIVE` is."""
 
 ledger_bodies = Table(
     "ledger_bodies",
