@@ -13,6 +13,7 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
+from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
@@ -28,6 +29,10 @@ AUDIENCES = {
     Standing.PERSON: "## For people\n\nEach is a command and an HTTP route; agents do not see them.",
     Standing.HOOK: "## For hooks\n\nWhat the plugin's hooks report; neither tool nor command.",
 }
+
+
+REFUSED_IN = {"filesystem.py": "The path", "url.py": "The URL"}
+"""Of validators that refuse one thing in many ways, what they refuse; there `_refused` is given code and reason."""
 
 
 def pages() -> dict[str, str]:
@@ -143,6 +148,12 @@ def _limits() -> str:
             "`ZC_QUOTA_MB`",
             f"`quota_reached`, for {stores}, and what `import.predecessor` brings in",
         ),
+        (
+            "encrypted texts that one search reads",
+            f"{sealed.MOST_TEXTS}, or {sealed.MOST_CHARACTERS:,} characters; the newest",
+            "",
+            "the others are counted in the answer",
+        ),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
@@ -167,6 +178,9 @@ def _errors() -> str:
                 code, message = node.args[0], node.args[1]
                 if isinstance(code, ast.Constant) and isinstance(code.value, str):
                     found.setdefault(code.value, (node.func.id, _text(message)))
+            if _refuses(node) and file.name in REFUSED_IN:
+                code, what = (ast.literal_eval(part) for part in node.args[:2])
+                found.setdefault(code, ("InvalidInput", f"{REFUSED_IN[file.name]} {what}."))
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 names = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else []
                 if [name.id for name in names[:2] if isinstance(name, ast.Name)] == ["code", "what"]:
@@ -184,6 +198,15 @@ def _errors() -> str:
         f"{GENERATED}\n# Error codes\n\nA refusal has a stable code, one sentence and a hint. On MCP it is a result with `isError`, over HTTP "
         "a problem document with the status, on the command line an exit code.\n\n"
         f"| code | class | HTTP | exit | says |\n| --- | --- | --- | --- | --- |\n{table}\n"
+    )
+
+
+def _refuses(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "_refused"
+        and all(isinstance(part, ast.Constant) for part in node.args[:2])
     )
 
 

@@ -15,7 +15,7 @@ from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Principal
 from securecontext.boundaries.signers import signing_keys
 from tests.house_case import PERSON, House, make_house
-from tests.identity_case import with_operator
+from tests.identity_case import PHRASE, with_operator
 
 
 @dataclass
@@ -49,6 +49,10 @@ class Kept:
         assert self.house.shown() == before
         assert not [each.name for each in self.home.iterdir() if "restore" in each.name]
         return answer.error.code
+
+    def unlock(self) -> None:
+        """Have the operator unlock the terminal of a service that has started anew."""
+        self.house.app.operator.unlock(PHRASE, self.operator.terminal)
 
     def start_anew(self) -> None:
         self.house.app.close()

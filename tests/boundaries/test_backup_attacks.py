@@ -19,7 +19,8 @@ from securecontext.boundaries.backup_file import Member
 from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.operator import FILE as VERIFIER
-from securecontext.types.security import AgentState
+from securecontext.types.errors import Expired
+from securecontext.types.security import AgentState, EncryptedState
 from tests.backup_case import Kept, apart, edited, kept_house
 from tests.house_case import AGENT, PERSON
 from tests.identity_case import holder, issue
@@ -256,37 +257,77 @@ def test_rt_s2_04_a_token_that_was_revoked_after_the_backup_does_not_count_after
     assert kept.house.refused("zc_status", alice) == "token_revoked"
 
 
+def sealed(kept: Kept, content: bytes) -> EncryptedState:
+    """Encrypt a text under the data key of the moment."""
+    return StateEncryption(kept.house.app.data_keys).encrypt_agent_state(
+        AgentState("p", "a", "k", "r", content)
+    )
+
+
 def test_a_key_that_was_destroyed_after_the_backup_stays_destroyed_and_others_come_back(kept: Kept) -> None:
-    states = StateEncryption(kept.house.app.data_keys)
-    first = states.encrypt_agent_state(AgentState("p", "a", "k", "r", b"shredded"))
+    first = sealed(kept, b"shredded")
     kept.house.app.data_keys.rotate()
-    second = states.encrypt_agent_state(AgentState("p", "a", "k", "r", b"kept"))
-    made = kept.house.do("backup", PERSON, file=str(kept.out / "one.zcbackup"))
-    assert made["keys"].endswith("encryption.root")
+    second = sealed(kept, b"kept")
+    made = kept.house.do("backup", PERSON, file=str(kept.out / "one.zcbackup"), with_keys=True)
+    assert [Path(each).name for each in made["keys"]] == ["encryption.root"]
     kept.house.app.data_keys.destroy(first.key_id)
     kept.restore(Path(made["file"]))
     states = StateEncryption(kept.house.app.data_keys)
     assert states.decrypt_agent_state(second).content == b"kept"
-    with pytest.raises(Exception, match="key_destroyed"):
+    with pytest.raises(Expired) as caught:
         states.decrypt_agent_state(first)
+    assert caught.value.code == "key_destroyed"
 
 
-def test_texts_under_another_encryption_root_are_not_restored_unreadable(kept: Kept, other: Kept) -> None:
-    StateEncryption(kept.house.app.data_keys).encrypt_agent_state(AgentState("p", "a", "k", "r", b"x"))
+def test_no_data_key_is_in_a_backup_unasked_and_what_it_needs_is_said_when_it_is_made(kept: Kept) -> None:
+    assert "WARNING" not in kept.house.ask("backup", {"file": str(kept.out / "before")}, who=PERSON).text
+    sealed(kept, b"x")
     answer = kept.house.ask("backup", {"file": str(kept.out / "one")}, who=PERSON)
-    assert "WARNING" in answer.text and "encryption.root" in answer.text
+    assert "WARNING" in answer.text and "encryption.root and " in answer.text and "data.keys" in answer.text
+    assert "keys/data.keys" not in apart(kept.out / "one").files
+
+
+def test_texts_that_cannot_be_read_here_are_not_restored_unasked(kept: Kept, other: Kept) -> None:
+    text = sealed(kept, b"secret of the first")
+    kept.backup("without")
+    kept.house.do("backup", PERSON, file=str(kept.out / "with"), with_keys=True)
     fingerprint = kept.house.do("audit.key", PERSON)["fingerprint"]
-    assert other.refused(kept.out / "one", fingerprint) == "encryption_root_other"
+    for name in ("without", "with"):
+        assert other.refused(kept.out / name, fingerprint) == "data_keys_missing"
     other.house.app.close()
     (other.home / "keys" / "encryption.root").write_bytes(
         (kept.home / "keys" / "encryption.root").read_bytes()
     )
     (other.home / "keys" / "data.keys").unlink(missing_ok=True)
     other.start_anew()
-    other.house.app.operator.unlock("correct horse battery staple", other.operator.terminal)
-    other.restore(kept.out / "one", fingerprint)
+    other.unlock()
+    assert other.refused(kept.out / "without", fingerprint) == "data_keys_missing"
+    other.restore(kept.out / "with", fingerprint)
+    opened = StateEncryption(other.house.app.data_keys).decrypt_agent_state(text)
+    assert opened.content == b"secret of the first"
+
+
+def test_a_person_may_restore_without_the_keys_of_encrypted_texts(kept: Kept, other: Kept) -> None:
+    sealed(kept, b"lost")
+    file = kept.backup()
+    fingerprint = kept.house.do("audit.key", PERSON)["fingerprint"]
+    given = {"file": str(file), "key": [fingerprint], "confirm": True, "without_keys": True}
+    other.house.do("restore", other.operator, **given)
+    other.start_anew()
     other.house.project = kept.house.project
     assert other.house.shown() == {"db": "PostgreSQL"}
+
+
+def test_nothing_of_an_unsigned_backup_is_written_but_its_list_of_signers(
+    kept: Kept, other: Kept, monkeypatch
+) -> None:
+    written = []
+    pieces = backup_file.pieces
+    monkeypatch.setattr(
+        backup_file, "pieces", lambda file, each: written.append(each.name) or pieces(file, each)
+    )
+    assert other.refused(kept.backup()) == "backup_signer_unknown"
+    assert written == ["keys/signers.log"]
 
 
 # The break, for everybody to see
@@ -299,9 +340,9 @@ def test_an_outsider_sees_the_break_and_pins_the_new_signer_too(kept: Kept) -> N
     file = kept.out / "ledger.jsonl"
     kept.house.do("audit.export", PERSON, file=str(file), bodies=True)
     lines = file.read_bytes().splitlines()
-    (problem,) = bundle.check(lines, [old]).problems
+    (problem,) = bundle.check(lines, old).problems
     assert "nobody endorsed" in problem and new in problem
-    assert bundle.check(lines, [old, new]).problems == []
+    assert bundle.check(lines, old, new).problems == []
     assert bundle.check(lines).problems == [problem], "without a fingerprint a break is no better"
     assert kept.house.do("audit.key", PERSON)["recovered"] == [new]
 
@@ -340,7 +381,7 @@ def test_epochs_end_and_backups_are_made_and_restored_after_a_restore_as_before(
     kept.house.remember("third", "epoch")
     file = kept.backup("two")
     kept.house.remember("lost", "x")
-    kept.house.app.operator.unlock("correct horse battery staple", kept.operator.terminal)
+    kept.unlock()
     kept.restore(file)
     assert kept.house.shown() == {"db": "PostgreSQL", "second": "life", "third": "epoch"}
     found = kept.house.do("audit.verify", PERSON)

@@ -1,8 +1,9 @@
 """Backups: consistent copies of every database, with what is needed to read them again and nothing that signs.
 
 A copy is signed to its end and verified before it goes in: what could not be restored is refused when it is made.
-Into the file go the databases, the public keys of the signers, the anchors, and the data keys, which are wrapped; no
-root of any kind, no passphrase's verifier, no token.
+Into the file go the databases, the public keys of the signers, and the anchors; no root of any kind, no passphrase's
+verifier, no token of a door. Data keys, which are wrapped, go in if the caller says so: without them a key that is
+destroyed is destroyed for every backup as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from securecontext.app.replacing import sync
 from securecontext.boundaries import backup_file, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.backup_file import ANCHORS, DATA_KEYS, MACHINE, SIGNERS, Manifest, Member
+from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import newest
 from securecontext.boundaries.verdict import Status
@@ -63,24 +65,32 @@ class Backups:
     Args:
         home: the data folder.
         keyring: signs.
+        data_keys: of encrypted texts.
         checkpoints: of the installation; wait while copies are made.
         clock: the present moment.
     """
 
     def __init__(
-        self, home: Path, keyring: Keyring, checkpoints: Checkpoints, clock: Callable[[], datetime]
+        self,
+        home: Path,
+        keyring: Keyring,
+        data_keys: DataKeys,
+        checkpoints: Checkpoints,
+        clock: Callable[[], datetime],
     ) -> None:
         self._home = home
         self._keyring = keyring
+        self._data_keys = data_keys
         self._checkpoints = checkpoints
         self._clock = clock
         sweep(home, DRAFTS)
 
-    def make(self, target: Path) -> Made:
+    def make(self, target: Path, *, with_keys: bool = False) -> Made:
         """Make a backup, which is there whole or not at all.
 
         Args:
             target: the file to be, or a folder for it.
+            with_keys: whether the wrapped data keys go in.
 
         Raises:
             InvalidInput: ``file_exists``, ``unwritable_file``.
@@ -91,25 +101,24 @@ class Backups:
         if target.is_dir():
             target = target / f"securecontext-{moment:%Y%m%dT%H%M%SZ}{SUFFIX}"
         with _draft_folder(self._home) as folder, self._checkpoints.held() as sign:
-            self._copy_keys(folder)
+            self._copy_keys(folder, with_keys=with_keys)
             listed = signers.read(self._keyring)
-            files, entries = [], 0
+            files, entries = [_member(folder, SIGNERS)], 0
             for name in self._databases(folder):
                 note, size = self._sign(folder / name, name, sign)
                 files.append(_member(folder, name, note))
                 entries += size
-            files += [
-                _member(folder, name) for name in (SIGNERS, DATA_KEYS, ANCHORS) if (folder / name).exists()
-            ]
-            manifest = Manifest(timestamp(moment), __version__, tuple(files))
+            files += [_member(folder, name) for name in (DATA_KEYS, ANCHORS) if (folder / name).exists()]
+            used = (key.id for key in self._data_keys.report().data_keys if key.uses and not key.destroyed)
+            manifest = Manifest(timestamp(moment), __version__, tuple(files), tuple(used))
             keys = signers.signing_keys(self._keyring)
             _write(target, folder, backup_file.head(manifest, keys), manifest)
         return Made(target, manifest, listed.fingerprints, entries)
 
-    def _copy_keys(self, folder: Path) -> None:
+    def _copy_keys(self, folder: Path, *, with_keys: bool) -> None:
         """Copy what is no database. The anchors first: they must know no more of a ledger than its copy."""
         signers.enlist(self._keyring, self._clock())
-        for name in (ANCHORS, SIGNERS, DATA_KEYS):
+        for name in (ANCHORS, SIGNERS, *([DATA_KEYS] if with_keys else [])):
             with suppress(FileNotFoundError):
                 data = (self._home / name).read_bytes()
                 if name == ANCHORS:

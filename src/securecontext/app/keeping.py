@@ -35,15 +35,20 @@ class Keeping:
         self._staged: dict[str, Staged] = {}
         self.committed: Callable[[], object] = _nobody
 
-    def make(self, target: Path) -> Made:
+    def make(self, target: Path, *, with_keys: bool) -> Made:
         """Make a backup; see `app.backups`."""
-        return self._backups.make(target)
+        return self._backups.make(target, with_keys=with_keys)
 
     def stage(
-        self, file: Path, trusted: Sequence[str], who: Callable[[dict[str, object]], EntryDraft]
+        self,
+        file: Path,
+        trusted: Sequence[str],
+        who: Callable[[dict[str, object]], EntryDraft],
+        *,
+        without_keys: bool,
     ) -> Staged:
         """Check a backup and make it ready; see `app.restore`."""
-        staged = self._restores.stage(file, trusted, who)
+        staged = self._restores.stage(file, trusted, who, without_keys=without_keys)
         self._staged[staged.signer] = staged
         return staged
 

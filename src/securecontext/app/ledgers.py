@@ -12,9 +12,10 @@ from sqlalchemy import Connection, func, select
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of
 from securecontext.app.stores import Stores
-from securecontext.boundaries import audit, export, purge, signers
+from securecontext.boundaries import export, purge, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.tail import LedgerRow, tail
 from securecontext.boundaries.verdict import Verdict
 from securecontext.boundaries.verify import verify
 from securecontext.storage.port import Store
@@ -114,9 +115,9 @@ class Ledgers:
         streams = purge.streams_of(connection, name, session, by)
         return purge.purge_streams(connection, name, streams, moment, kept)
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[audit.LedgerRow]:
+    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
-        return audit.tail(connection, log_of(connection), limit)
+        return tail(connection, log_of(connection), limit)
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

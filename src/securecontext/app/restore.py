@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -30,7 +30,7 @@ from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.installed import REMEMBERED
 from securecontext.app.recorders import log_of, recorder
 from securecontext.app.replacing import KEYS, READY, commit, sync
-from securecontext.boundaries import backup_file, key_file, signers
+from securecontext.boundaries import backup_file, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.backup_file import ANCHORS, DATA_KEYS, MACHINE, Member, Opened, altered
 from securecontext.boundaries.data_keys import DataKeys
@@ -106,7 +106,12 @@ class Restores:
         sweep(home, DRAFTS)
 
     def stage(
-        self, file: Path, trusted: Sequence[str], who: Callable[[dict[str, object]], EntryDraft]
+        self,
+        file: Path,
+        trusted: Sequence[str],
+        who: Callable[[dict[str, object]], EntryDraft],
+        *,
+        without_keys: bool = False,
     ) -> Staged:
         """Check a backup and make it ready; nothing that is there is changed.
 
@@ -114,12 +119,13 @@ class Restores:
             file: the backup.
             trusted: fingerprints that the caller vouches for, beside those that this folder knows.
             who: makes the ``recovered`` entry of each ledger, of its arguments.
+            without_keys: whether it is made ready although encrypted texts in it cannot be read here.
 
         Raises:
             InvalidInput: it is no backup, or of nobody who is trusted here.
             Conflict: a newer version made it; or another restore waits.
             Tampered: it is not what was made, or a ledger in it does not verify.
-            Unavailable: it cannot be read, its data keys cannot be opened here, or the disk is full.
+            Unavailable: it cannot be read, the keys of texts in it are not held here, or the disk is full.
         """
         if (self._home / READY).exists():
             raise Conflict(
@@ -130,8 +136,9 @@ class Restores:
             with _opened(file) as (stream, length):
                 opened = backup_file.read_head(stream, length)
                 self._refuse_too_large(opened)
-                _extract(stream, opened, folder)
-            return self._make_ready(folder, opened, trusted, who)
+                self._extract(stream, opened, trusted, folder)
+            data_keys = self._data_keys_for(folder, opened, without_keys=without_keys)
+            return self._make_ready(folder, opened, who, data_keys)
         except OSError as error:
             self.drop(folder)
             raise unwritable(self._home, error) from error
@@ -165,15 +172,27 @@ class Restores:
                 "Free room, then try again. Nothing was changed.",
             )
 
+    def _extract(self, stream: BinaryIO, opened: Opened, trusted: Sequence[str], folder: Path) -> None:
+        """Write the files of a backup into a folder; names come from a closed list, and each file is new.
+
+        The list of signers comes first: nothing else is written before the signature of one who is trusted holds.
+        """
+        for member in opened.manifest.files:
+            path = folder / member.name
+            with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+                for piece in backup_file.pieces(stream, member):
+                    out.write(piece)
+            if member.name == backup_file.SIGNERS:
+                listed = Signers(path.read_bytes().splitlines())
+                opened.verify(listed, trusted_here(self._keyring, trusted))
+
     def _make_ready(
         self,
         folder: Path,
         opened: Opened,
-        trusted: Sequence[str],
         who: Callable[[dict[str, object]], EntryDraft],
+        data_keys: Envelope | None,
     ) -> Staged:
-        opened.verify(_signers_of(folder), trusted_here(self._keyring, trusted))
-        data_keys = self._data_keys_of(folder, opened)
         keyring = Keyring.open(folder / "keys", self._machine_secret)
         listed = signers.recover(keyring, self._clock())
         anchors = AnchorFile(folder / ANCHORS)
@@ -207,16 +226,28 @@ class Restores:
             data_keys,
         )
 
-    def _data_keys_of(self, folder: Path, opened: Opened) -> Envelope | None:
-        """Return the backup's data keys; None where there are none, or where no text is encrypted under them."""
-        if opened.manifest.member(DATA_KEYS) is None:
-            return None
-        try:
-            return self._data_keys.read_from(folder / "keys")
-        except ZcError:
-            if key_file.ever_used((folder / DATA_KEYS).read_bytes()):
-                raise
-            return None
+    def _data_keys_for(self, folder: Path, opened: Opened, *, without_keys: bool) -> Envelope | None:
+        """Return the backup's data keys, which are to be added to those of here; None where there are none to add.
+
+        Raises:
+            Unavailable: ``data_keys_missing``: neither has the key of a text in the backup.
+        """
+        held = {key.id for key in self._data_keys.report().data_keys}
+        found = None
+        if opened.manifest.member(DATA_KEYS) is not None:
+            with suppress(ZcError):  # of another root; whether that matters is decided below
+                found = self._data_keys.read_from(folder / "keys")
+        held |= {key.id for key in found.keys} if found is not None else set()
+        missing = [each for each in opened.manifest.data_keys if each not in held]
+        if missing and not without_keys:
+            raise Unavailable(
+                "data_keys_missing",
+                f"Texts in the backup are encrypted under {len(missing)} data keys that this data folder cannot open.",
+                "Put the keys/encryption.root and keys/data.keys of that time back first, or the ZC_MACHINE_SECRET; or "
+                "say --without-keys: then those texts cannot be read here.",
+                keys=missing,
+            )
+        return found
 
     def _of_machine(self, member: Member) -> dict[str, str] | None:
         """Return what the machine's database keeps of how things are here: None for a project's."""
@@ -259,19 +290,6 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise InvalidInput("not_a_file", f"{file} is not a file.", "Name a file that `zc backup` made.")
     with os.fdopen(descriptor, "rb") as stream:
         yield stream, status.st_size
-
-
-def _extract(stream: BinaryIO, opened: Opened, folder: Path) -> None:
-    """Write the files of a backup into a folder; names come from a closed list, and each file is new."""
-    for member in opened.manifest.files:
-        path = folder / member.name
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-            for piece in backup_file.pieces(stream, member):
-                out.write(piece)
-
-
-def _signers_of(folder: Path) -> Signers:
-    return Signers((folder / backup_file.SIGNERS).read_bytes().splitlines())
 
 
 def _before(listed: Signers) -> str:

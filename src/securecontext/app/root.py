@@ -23,7 +23,9 @@ from securecontext.app.restore import Restores
 from securecontext.app.retention import Retention
 from securecontext.app.stores import Stores
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
+from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
@@ -55,6 +57,7 @@ class App:
 
     Attributes:
         backups: makes and restores backups.
+        bodies: seals and opens confidential and restricted texts.
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
@@ -72,14 +75,16 @@ class App:
         if replacing.finish(home, clock()):
             log.warning("a backup was restored; what was here before is in %s", home / replacing.BEFORE)
         keyring = Keyring.open(home / "keys", settings.machine_secret)
-        self.data_keys = DataKeys(home / "keys", keyring.root("encryption"), clock)
+        root = keyring.root("encryption")
+        self.data_keys = DataKeys(home / "keys", root, clock)
+        self.bodies = Bodies(StateEncryption(self.data_keys), root)
         self.operator = Operator(home / "keys")
         self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)
         kept = [home / "logs" / ANCHORS, *([settings.witness_file] if settings.witness_file else [])]
         self.ledgers = Ledgers(keyring, self.stores, [AnchorFile(file) for file in kept], clock)
         self.backups = Keeping(
-            Backups(home, keyring, self.ledgers.checkpoints, clock),
+            Backups(home, keyring, self.data_keys, self.ledgers.checkpoints, clock),
             Restores(home, keyring, self.data_keys, settings.machine_secret, lambda: self.machine, clock),
             self.stores,
         )

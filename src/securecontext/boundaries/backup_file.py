@@ -3,12 +3,12 @@
 Three lines, then the bytes of the files one after another, in the order in which the manifest names them::
 
     securecontext-backup v1
-    {"files": [{"bytes", "name", "note", "sha256"}, …], "made", "v": 1, "version"}
+    {"data_keys": [id, …], "files": [{"bytes", "name", "note", "sha256"}, …], "made", "v": 1, "version"}
     {"note": a signed note of "securecontext/backup", and the hex SHA-256 of the line above, a line each}
 
 The second and third line are canonical JSON. ``note`` of a database is the checkpoint that its ledger had; it is empty
 for other files. Nothing is compressed and no name is a path of somebody's choice: what may be in a backup is a closed
-list (`NAME`), each once, and the file ends where the manifest says.
+list (`NAME`), each once, the list of signers first, and the file ends where the manifest says.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LINE_BYTES = 32 * 1024 * 1024
 NOTE_BYTES = 64 * 1024
 AT_ONCE = 1 << 20
 _MEMBER = frozenset({"name", "bytes", "sha256", "note"})
-_MANIFEST = frozenset({"v", "made", "version", "files"})
+_MANIFEST = frozenset({"v", "made", "version", "data_keys", "files"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,19 @@ class Manifest:
         made: timestamp.
         version: of the program that made it.
         files: in their order.
+        data_keys: ids of the keys that encrypted texts in it need.
     """
 
     made: str
     version: str
     files: tuple[Member, ...]
+    data_keys: tuple[str, ...] = ()
 
     def line(self) -> bytes:
         """Return the canonical form."""
         files = [{"name": f.name, "bytes": f.size, "sha256": f.sha256, "note": f.note} for f in self.files]
-        return canonical({"v": VERSION, "made": self.made, "version": self.version, "files": files})
+        about = {"made": self.made, "version": self.version, "data_keys": list(self.data_keys)}
+        return canonical({"v": VERSION, **about, "files": files})
 
     @property
     def digest(self) -> str:
@@ -228,13 +231,14 @@ def _manifest(line: bytes) -> Manifest:
         if found.keys() != _MANIFEST or found["v"] != VERSION:
             raise malformed
         files = tuple(_member(each) for each in found["files"])
-        manifest = Manifest(str(found["made"]), str(found["version"]), files)
+        needed = tuple(str(each) for each in found["data_keys"])
+        manifest = Manifest(str(found["made"]), str(found["version"]), files, needed)
         if manifest.line() != line:
             raise malformed
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInput):
         raise malformed from None
     names = [each.name for each in files]
-    if len(set(names)) != len(names) or not {MACHINE, SIGNERS} <= set(names):
+    if len(set(names)) != len(names) or names[:1] != [SIGNERS] or MACHINE not in names:
         raise malformed
     return manifest
 

@@ -86,14 +86,6 @@ def read(data: bytes, root: bytes, path: Path) -> Envelope:
     return Envelope(wrapping_key(root, found["wrapping"], salt), found["made"], salt, keys)
 
 
-def ever_used(data: bytes) -> bool:
-    """Say whether a file that may be of another root names keys under which something was encrypted."""
-    try:
-        return any(key["uses"] for key in json.loads(data.partition(b"\n")[2])["keys"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return True
-
-
 def _anew(path: Path) -> str:
     return f"To give up what it protects, move it away (`mv {path} {path}.aside`): new keys are made."
 

@@ -53,7 +53,7 @@ def verify(
 def _checked(file: str, keys: list[str], *, as_json: bool) -> Report:
     try:
         with Path(file).open("rb") as lines:
-            return check((line.removesuffix(b"\n") for line in lines), [key.strip().lower() for key in keys])
+            return check((line.removesuffix(b"\n") for line in lines), *(key.strip().lower() for key in keys))
     except OSError as error:
         refuse(
             InvalidInput(

@@ -21,13 +21,16 @@ class BackupInput(Input):
     """Arguments of backup."""
 
     file: Annotated[fields.Path, Field(description="file that is made, or a folder for it"), fields.Plain()]
+    with_keys: fields.Flag = Field(
+        False, description="the wrapped data keys too: a key destroyed later is then still in this backup"
+    )
 
 
 class BackupOutput(Output):
     """What was made.
 
     Attributes:
-        keys: where the encryption root is that encrypted texts in the backup need; empty where there are none.
+        keys: what encrypted texts in the backup need and is not in it; empty where there are none.
     """
 
     file: str
@@ -36,7 +39,7 @@ class BackupOutput(Output):
     size: int
     digest: str
     fingerprints: list[str]
-    keys: str = ""
+    keys: list[str] = []
 
 
 def _render_made(out: BackupOutput) -> str:
@@ -49,16 +52,17 @@ def _render_made(out: BackupOutput) -> str:
     ]
     if out.keys:
         lines.append(
-            f"WARNING: encrypted texts in it can be read only together with {out.keys}, which is not in it. "
-            "Keep a copy of that apart, or they are lost with this machine."
+            f"WARNING: encrypted texts in it can be read only together with {' and '.join(out.keys)}, not in it. "
+            "Keep copies of that apart, or they are lost with this machine."
         )
     return "\n".join(lines)
 
 
 def _make(world: World, asker: Asker, given: BackupInput) -> BackupOutput:
     fields.refuse_relative(given.file)
-    made = world.backups.make(Path(given.file))
-    keys = world.data_keys.report()
+    made = world.backups.make(Path(given.file), with_keys=given.with_keys)
+    report = world.data_keys.report()
+    needed = [report.root, *([] if given.with_keys else [report.file])]
     return BackupOutput(
         file=str(made.file),
         projects=sum(1 for each in made.manifest.files if each.project),
@@ -66,7 +70,7 @@ def _make(world: World, asker: Asker, given: BackupInput) -> BackupOutput:
         size=made.manifest.size,
         digest=made.manifest.digest,
         fingerprints=list(made.fingerprints),
-        keys=keys.root if any(key.uses for key in keys.data_keys) else "",
+        keys=needed if made.manifest.data_keys else [],
     )
 
 
@@ -101,6 +105,9 @@ class RestoreInput(Input):
         ),
         fields.Words(64, plain=True, strip=True),
     ] = None
+    without_keys: fields.Flag = Field(
+        False, description="restore although encrypted texts in it cannot be read here"
+    )
     confirm: Annotated[
         bool, Field(description="must be true: it takes the place of what is there"), fields.Plain()
     ] = False
@@ -143,7 +150,8 @@ def _stage(world: World, asker: Asker, given: RestoreInput) -> Staged:
         body = {"operation": "restore", "door": who.door, "outcome": "ok", "arguments": arguments}
         return EntryDraft(who.name, who.session, who.claimed_agent, "recovered", body)
 
-    return world.backups.stage(Path(given.file), [key.lower() for key in given.key or ()], draft)
+    trusted = [key.lower() for key in given.key or ()]
+    return world.backups.stage(Path(given.file), trusted, draft, without_keys=given.without_keys)
 
 
 def _commit(world: World, out: RestoreOutput) -> None:

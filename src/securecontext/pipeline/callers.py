@@ -87,7 +87,7 @@ def introduce(
     token = headers.get("token", "")
     if token:
         claims = world.credentials.identify(token)
-        named = principal_of(claims, door, headers.get("agent", ""))
+        named = principal_of(claims, door, headers.get("agent", ""), hook=standing is Standing.HOOK)
         return Caller(replace(named, client_session=_client_session(headers)), world.project(claims.ph))
     session = headers.get("session") or new_id(door, 12).replace("_", "-")
     if not is_session_name(session):
@@ -130,13 +130,14 @@ def _client_session(headers: dict[str, str]) -> str:
     return hook_session(given) if given else ""
 
 
-def principal_of(claims: Claims, door: str, claimed: str = "") -> Principal:
+def principal_of(claims: Claims, door: str, claimed: str = "", *, hook: bool = False) -> Principal:
     """Return the agent that a session token names: with the rights of its role, at every door.
 
     Args:
         claims: what the token says.
         door: where it was shown.
         claimed: the agent's name that the client claims beside it.
+        hook: whether it is a hook of the agent's session that shows it, which has a hook's rights alone.
 
     Raises:
         Denied: ``token_of_other_agent``.
@@ -149,7 +150,7 @@ def principal_of(claims: Claims, door: str, claimed: str = "") -> Principal:
         )
     return Principal(
         f"agent:{claims.aid}",
-        Standing.AGENT,
+        Standing.HOOK if hook else Standing.AGENT,
         door,
         claims.sid,
         agent=claims.aid,

@@ -11,14 +11,15 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from securecontext.boundaries.audit import LedgerRow
 from securecontext.boundaries.backup_file import Manifest
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.policy import Unlocked
 from securecontext.boundaries.purge import Purged
 from securecontext.boundaries.signers import Signers
+from securecontext.boundaries.tail import LedgerRow
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryDraft, EntryKind
@@ -169,11 +170,21 @@ class Staged(Protocol):
 class Backups(Protocol):
     """Backups of this installation."""
 
-    def make(self, target: Path) -> Made:
-        """Make a backup, a file or in a folder; it is there whole or not at all."""
+    def make(self, target: Path, *, with_keys: bool) -> Made:
+        """Make a backup, a file or in a folder; it is there whole or not at all.
+
+        Args:
+            target: the file to be, or a folder for it.
+            with_keys: whether the wrapped data keys go in.
+        """
 
     def stage(
-        self, file: Path, trusted: Sequence[str], who: Callable[[dict[str, object]], EntryDraft]
+        self,
+        file: Path,
+        trusted: Sequence[str],
+        who: Callable[[dict[str, object]], EntryDraft],
+        *,
+        without_keys: bool,
     ) -> Staged:
         """Check a backup and make it ready; nothing that is there is changed.
 
@@ -181,6 +192,7 @@ class Backups(Protocol):
             file: the backup.
             trusted: fingerprints that the caller vouches for.
             who: makes the entry of each ledger that says so, of its arguments.
+            without_keys: whether it is made ready although encrypted texts in it cannot be read here.
         """
 
     def commit(self, signer: str) -> None:
@@ -196,6 +208,10 @@ class World(Protocol):
     @property
     def machine(self) -> Store:
         """The machine's store."""
+
+    @property
+    def bodies(self) -> Bodies:
+        """What seals and opens confidential and restricted texts."""
 
     @property
     def facts(self) -> ServiceFacts:
