@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 from securecontext.boundaries import backup_file, bundle
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.backup_file import Member
+from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.operator import FILE as VERIFIER
@@ -125,6 +126,19 @@ def test_every_part_of_a_backup_is_covered(kept: Kept) -> None:
         assert kept.refused(file) in ("backup_altered", "not_a_backup")
     file.write_bytes(data)
     kept.restore(file)
+
+
+def test_a_signature_over_something_else_signs_no_manifest(kept: Kept) -> None:
+    file = kept.backup()
+    data, parts = file.read_bytes(), apart(file)
+    note = data.split(b"\n", 3)[2]
+    checkpoint = parts.manifest.files[1].note
+    parts.files[project_file(kept)] += b" "
+    forged = parts.signed(keyring(kept), kept.out / "forged").read_bytes()
+    magic, manifest, _, rest = forged.split(b"\n", 3)
+    for other in (note, canonical({"note": checkpoint}), canonical({"note": ""})):
+        file.write_bytes(b"\n".join((magic, manifest, other, rest)))
+        assert kept.refused(file) == "backup_altered"
 
 
 def test_a_backup_of_nobody_known_here_needs_its_fingerprint_from_elsewhere(kept: Kept, other: Kept) -> None:
@@ -328,6 +342,34 @@ def test_nothing_of_an_unsigned_backup_is_written_but_its_list_of_signers(
     )
     assert other.refused(kept.backup()) == "backup_signer_unknown"
     assert written == ["keys/signers.log"]
+
+
+@pytest.mark.parametrize("broken", ["the project's", "the machine's"])
+def test_a_broken_database_is_what_a_restore_is_for(kept: Kept, broken: str) -> None:
+    file = kept.backup()
+    path = kept.house.app.project_path(kept.house.project.id)
+    if broken == "the machine's":
+        path = kept.home / "machine.db"
+    kept.house.app.close()
+    path.write_bytes(b"no database at all" * 400)
+    kept.start_anew()
+    answer = kept.house.ask("zc_status" if broken == "the project's" else "keys.status", who=PERSON)
+    assert answer.error is not None and answer.error.code == "database_corrupt"
+    if broken == "the machine's":
+        kept.house.do("recover", PERSON, confirm=True)
+    kept.unlock()
+    kept.restore(file)
+    assert kept.house.shown() == {"db": "PostgreSQL"}
+    assert (kept.status(), kept.status(machine=True)) == ("OK", "OK")
+    assert not [*kept.home.glob("*.set-aside"), *(kept.home / "projects").glob("*.set-aside")]
+
+
+def test_w_74_code_that_was_accepted_after_the_backup_stays_accepted(kept: Kept) -> None:
+    file = kept.backup()
+    kept.house.do("integrity.accept", PERSON, confirm=True)
+    before = kept.house.do("integrity.check", PERSON)["state"]
+    kept.restore(file)
+    assert kept.house.do("integrity.check", PERSON)["state"] == before == "sound"
 
 
 # The break, for everybody to see

@@ -334,7 +334,8 @@ class Stores:
                 stores.append(self._machine)
                 self._machine = None
         for store in stores:
-            self._before_closing(store)
+            if self._frozen is None:  # otherwise it was done when the writing ended
+                self._before_closing(store)
             store.close()
 
 
