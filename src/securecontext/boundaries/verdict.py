@@ -27,6 +27,7 @@ class Broken(StrEnum):
     BROKEN_LINK = "broken_link"
     ALTERED_BODY = "altered_body"
     MISSING_BODY = "missing_body"
+    RETURNED_BODY = "returned_body"
     FOREIGN_BODY = "foreign_body"
     HEAD_MISMATCH = "head_mismatch"
     MISSING_HEAD = "missing_head"
@@ -48,7 +49,8 @@ EXPLAINED = {
     Broken.ALTERED_COLUMN: "a column says something else than the signed entry",
     Broken.BROKEN_LINK: "the entry does not follow the one before it",
     Broken.ALTERED_BODY: "the body is not the one that the entry was written with",
-    Broken.MISSING_BODY: "the body or its salt is missing",
+    Broken.MISSING_BODY: "the body or its salt is missing, and no purge is entered that took it",
+    Broken.RETURNED_BODY: "a body that was purged is there again",
     Broken.FOREIGN_BODY: "there is a body without an entry",
     Broken.HEAD_MISMATCH: "the stream's head does not name its newest entry, or its MAC does not fit",
     Broken.MISSING_HEAD: "the stream has entries and no head",
@@ -115,6 +117,7 @@ class Verdict:
         unanchored: entries that no anchor outside the database vouches for.
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
+        purged: entries whose body was purged, as an entry says.
     """
 
     status: Status
@@ -126,6 +129,7 @@ class Verdict:
     unanchored: int
     checkpoints: int = 0
     read_error: str | None = None
+    purged: int = 0
 
     @property
     def broken_at(self) -> Finding | None:
@@ -144,6 +148,7 @@ class Verdict:
             "broken_kind": self.broken_at.kind.value if self.broken_at else None,
             "broken": self.broken,
             "unanchored": self.unanchored,
+            "purged": self.purged,
             "read_error": self.read_error,
             "findings": [{"kind": f.kind.value, **(_place(f) or {})} for f in self.findings],
         }
@@ -155,6 +160,10 @@ class Verdict:
         lines += [finding.sentence() for finding in self.findings]
         if self.broken > len(self.findings):
             lines.append(f"… and {self.broken - len(self.findings)} more broken places.")
+        if self.purged:
+            lines.append(
+                f"{self.purged} bodies were purged; that is entered, and what they said is not known any more."
+            )
         if self.read_error is not None:
             lines.append(f"The ledger could not be read to its end: {self.read_error}.")
         if self.status is Status.ROLLED_BACK:

@@ -5,7 +5,8 @@ kept. Statements that are each consistent in themselves, so a writer at work doe
 
 1. the signed checkpoints;
 2. every entry with its body, and with its stream's head if that head names it;
-3. every head that names no entry, and every body without an entry;
+3. every head that names no entry, every body without an entry, and every missing body against the entries of
+   purges;
 4. every leaf of the tree against its entry, and each signed root against the leaves (``verify_tree``);
 5. what was anchored outside the database against the tree (``verify_anchors``).
 
@@ -25,6 +26,7 @@ from securecontext.boundaries import chain
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.canonical import SAFE_INTEGER
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.purge import Gaps
 from securecontext.boundaries.signers import Signers, read
 from securecontext.boundaries.verdict import MOST_FINDINGS, Broken, Finding, Status, Verdict
 from securecontext.boundaries.verify_anchors import Anchored, check_anchors
@@ -43,7 +45,7 @@ _same_head = (h.log == e.log) & (h.stream == e.stream) & (h.seq == e.seq)
 _entries = (
     select(
         e.entry, e.log, e.stream, e.seq, e.canonical, e.mac, e.kid, e.ts, e.kind, e.principal, e.claimed_agent,
-        e.body_digest, e.prev, e.leaf_index, b.salt, b.body, h.seq, h.head, h.mac,
+        e.body_digest, e.prev, e.leaf_index, b.salt, b.body, b.purged_at, h.seq, h.head, h.mac,
     )
     .select_from(ledger_entries.outerjoin(ledger_bodies, _same_body).outerjoin(ledger_heads, _same_head))
     .where(e.log == bindparam("log"))
@@ -100,6 +102,9 @@ def verify(
             check.stray_head(row)
         for stream, seq in _rows(connection, _stray_bodies, log):
             check.note(Broken.FOREIGN_BODY, stream, seq)
+        for broken, stream, seq in check.gaps.unexplained():
+            told = len(check.findings) < MOST_FINDINGS
+            check.note_once(broken, stream, seq, _row_of(connection, log, stream, seq) if told else None)
         check.end_of_log()
         check_tree(connection, log, signed, check.note_once)
         if anchors is not None:
@@ -127,6 +132,10 @@ def _late(connection: Connection, log: str, anchored: int, moment: datetime) -> 
         e.ts < timestamp(moment - GRACE),
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def _row_of(connection: Connection, log: str, stream: str, seq: int) -> object:
+    return connection.execute(select(e.entry).where(e.log == log, e.stream == stream, e.seq == seq)).scalar()
 
 
 def _rows(connection: Connection, query: Select[Any], log: str) -> Iterator[Sequence[Any]]:
@@ -160,6 +169,7 @@ class _Check:
         self.last_signed: dict[str, int] = {}
         self.erased: dict[str, bool] = {}
         self.checkpoints = 0
+        self.gaps = Gaps()
         self.named: set[tuple[object, object]] = set()
 
     def note_once(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
@@ -179,7 +189,7 @@ class _Check:
         """Check one entry: its bytes, its MAC, its place, its body, its head. It yields one finding at most."""
         (
             row, log, stream, seq, data, mac, kid, ts, kind, principal, agent, digest, prev, leaf_index, salt, body,
-            head_seq, head, head_mac,
+            purged_at, head_seq, head, head_mac,
         ) = stored  # fmt: skip
         self.entries += 1
         if type(stream) is not str or type(seq) is not int:
@@ -198,8 +208,12 @@ class _Check:
         actual = chain.entry_hash(data, mac) if finding is None else None
         if finding is None:
             finding = self._place(seq, prev)
-        if finding is None:
-            finding = _body(salt, body, digest)
+        if finding is None and salt is None and body is None:
+            self.gaps.missing(stream, seq, digest, purged_at)
+        elif finding is None:
+            finding = _body(salt, body, digest, purged_at)
+            if finding is None and kind == "purge":
+                self.gaps.claim(body)
         if head_seq is not None:
             self.head_at = seq
             if finding is None and not self._authentic_head(stream, seq, head, head_mac, actual):
@@ -315,6 +329,7 @@ class _Check:
         return Verdict(
             status, self.entries, self.streams, len(self.agents), tuple(self.findings), self.broken,
             unanchored=max(self.entries - anchored.size, 0), checkpoints=self.checkpoints, read_error=read_error,
+            purged=self.gaps.bodies,
         )  # fmt: skip
 
 
@@ -326,9 +341,10 @@ def _rebuilds(columns: chain.Entry, data: bytes) -> bool:
         return False
 
 
-def _body(salt: object, body: object, digest: str) -> Broken | None:
+def _body(salt: object, body: object, digest: str, purged_at: object) -> Broken | None:
     if salt is None or body is None:
         return Broken.MISSING_BODY
     if type(salt) is not bytes or type(body) is not bytes or len(salt) != chain.SALT_BYTES:
         return Broken.ALTERED_BODY
-    return None if chain.body_digest(salt, body) == digest else Broken.ALTERED_BODY
+    kept = purged_at is None and chain.body_digest(salt, body) == digest
+    return None if kept else Broken.ALTERED_BODY

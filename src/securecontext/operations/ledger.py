@@ -36,6 +36,7 @@ class VerifyOutput(Output):
     broken_kind: str | None = None
     broken: int
     unanchored: int
+    purged: int = 0
     read_error: str | None = None
     findings: list[dict[str, Any]] = []
     text: str = ""

@@ -101,6 +101,16 @@ def keep(connection: Connection, call: Call, request_digest: str, answer: dict[s
     )
 
 
+def drop_of(connection: Connection, principal: str, first: str, last: str) -> None:
+    """Drop the answers that were kept for a principal between two timestamps."""
+    connection.execute(
+        delete(idempotency).where(
+            idempotency.c.scope.startswith(f"{principal}/", autoescape=True),
+            idempotency.c.created_at.between(first, last),
+        )
+    )
+
+
 def drop_old(connection: Connection, before: str) -> None:
     """Drop answers kept before a timestamp."""
     connection.execute(_DROP, {"before": before})

@@ -28,6 +28,9 @@ MANAGING = {
     Permission.SERVICE_MANAGE,
     Permission.KEYS_MANAGE,
     Permission.TOKEN_MANAGE,
+    Permission.SESSION_PURGE_ANY,
+    Permission.BACKUP_MAKE,
+    Permission.BACKUP_RESTORE,
 }
 ROLES = [in_role(role) for role in Role]
 EVERYBODY = [AGENT, HOOK, PERSON, *ROLES]
