@@ -18,9 +18,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -32,6 +33,7 @@ MOST_BYTES = 16 * 1024
 MOST_SIGNATURES = 16
 _DASH = "— "
 _ECDSA = ec.ECDSA(SHA256())
+_NO_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 def _parts(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """Return the text and its signatures as (name, key id and signature)."""
-    if len(note) > MOST_BYTES or any(c < " " and c != "\n" for c in note):
+    if len(note) > MOST_BYTES or _NO_TEXT.search(note):
         raise _malformed()
     text, blank, tail = note.rpartition("\n\n")
     lines = tail.split("\n")
@@ -203,7 +205,7 @@ def _holds_p256(keys: PublicKeys, signature: bytes, data: bytes) -> bool:
         if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
             return False
         key.verify(signature, data, _ECDSA)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
 

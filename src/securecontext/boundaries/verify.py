@@ -242,7 +242,7 @@ class _Check:
             self.erased[signed.kid] = self.keyring.erased(signed.kid)
         if self.erased[signed.kid]:
             self.kid = None
-            if type(leaf_index) is not int or leaf_index >= self.last_signed.get(signed.kid, 0):
+            if type(leaf_index) is not int or not 0 <= leaf_index < self.last_signed.get(signed.kid, 0):
                 return Broken.UNVOUCHED
             in_place = signed is columns and (signed.log, signed.stream) == (self.log, columns.stream)
             return None if in_place else Broken.ALTERED_COLUMN

@@ -78,7 +78,7 @@ def check_tree(connection: Connection, log: str, signed: Signed, note: Note) -> 
         for gap in range(expected, min(first, size), WIDTH):
             _check_leaves(gap, [], tiles, size, note)
         _check_leaves(first, rows, tiles, size, note)
-        expected = first + WIDTH
+        expected = max(expected, first + WIDTH)
     for gap in range(expected, size, WIDTH):
         _check_leaves(gap, [], tiles, size, note)
     _check_nodes(tiles, size, note)
@@ -109,8 +109,11 @@ def _by_tile(connection: Connection, log: str) -> Iterator[tuple[int, list[Seque
 
 
 def _check_leaves(first: int, rows: list[Sequence[Any]], tiles: Tiles, size: int, note: Note) -> None:
-    """Compare a tile's leaves with its entries: at once, and one by one where they differ."""
-    count = min(WIDTH, max(size - first, 0))
+    """Compare a tile's leaves with its entries: at once, and one by one where they differ.
+
+    Before the first place there is no tile, whatever is stored there.
+    """
+    count = min(WIDTH, max(size - first, 0)) if first >= 0 else 0
     stored = tiles.tile(0, first // WIDTH)[: count * HASH_BYTES] if count else b""
     if len(stored) != count * HASH_BYTES:
         note(Broken.ROOT_MISMATCH, "", first + count, None)
@@ -122,13 +125,17 @@ def _check_leaves(first: int, rows: list[Sequence[Any]], tiles: Tiles, size: int
         made = b""
     if made == stored and indexes == list(range(first, first + count)):
         return
-    here = {row[0]: row for row in rows}
+    here: dict[object, Sequence[Any]] = {}
+    for row in rows:
+        if row[0] in here:  # a second entry at one place is not the one that was placed, or the first is not
+            note(Broken.ALTERED_LEAF, *row[3:])
+        here.setdefault(row[0], row)
     for index in range(first, first + count):
-        row = here.pop(index, None)
-        if row is None:
+        placed = here.pop(index, None)
+        if placed is None:
             note(Broken.MISSING_LEAF, "", index, None)
             continue
-        _, data, mac, stream, seq, entry = row
+        _, data, mac, stream, seq, entry = placed
         at = (index - first) * HASH_BYTES
         ours = (
             type(data) is bytes
