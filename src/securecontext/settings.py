@@ -97,6 +97,9 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         InvalidInput: a variable has a value that means nothing; unknown is refused, not guessed.
     """
     env = dict(os.environ if environ is None else environ)
+    sockets = _passed_sockets(env)
+    if sockets and not env.get("ZC_PRINCIPALS"):  # who came there would wait for ever
+        raise _refuse("ZC_PRINCIPALS", "set, although sockets were passed to this service")
     return Settings(
         home=Path(rendezvous.home(env)),
         user_home=Path(env.get("HOME") or Path.home()),
@@ -110,7 +113,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),
         strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
         principals=_file("ZC_PRINCIPALS", env.get("ZC_PRINCIPALS", "")),
-        passed_sockets=_passed_sockets(env),
+        passed_sockets=sockets,
         ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
     )
 

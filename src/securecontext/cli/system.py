@@ -248,7 +248,7 @@ def refuse_what_others_write(*programs: Path) -> None:
                     raise Denied(
                         "program_not_roots",
                         f"The service would run {program}, but {part} is not root's alone, or others cannot read it.",
-                        "Install SecureContext as root in a place of root's, e.g. a virtual environment in "
+                        "Install SecureContext as root in a place of root's, e.g. a clone of it in "
                         "/opt/securecontext, and run its `zc install --system`.",
                     )
 
