@@ -180,6 +180,12 @@ def test_rt_s3_02_a_restricted_text_is_hidden_from_every_other_agent(house):
     assert guess.structured.get("changed") is True, "nobody is told that they guessed it"
 
 
+def test_a_person_who_corrects_a_restricted_text_leaves_it_to_its_creator(house):
+    house.remember("pin", SECRET, who=OTHER, classification="restricted")
+    house.do("memory.edit", PERSON, key="pin", value="the wombat digs at noon")
+    assert "digs at noon" in house.recall(OTHER) and "wombat" not in house.recall()
+
+
 def test_sealed_texts_are_seen_in_their_own_project_alone(house):
     house.remember("pin", SECRET, classification="confidential")
     other = house.fresh_project("elsewhere")
