@@ -16,6 +16,7 @@ from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import Ledgers
 from securecontext.app.retention import Retention
+from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.bodies import Bodies
@@ -84,6 +85,7 @@ class App:
         self.gate = Gate(self.limits)
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
+        self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World

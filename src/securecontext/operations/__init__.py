@@ -18,6 +18,7 @@ from securecontext.operations import (
     recall,
     recovery,
     sessions,
+    state,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "recall",
     "recovery",
     "sessions",
+    "state",
 ]
