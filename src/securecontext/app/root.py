@@ -20,6 +20,7 @@ from securecontext.app import chores
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import log_of, recorder
+from securecontext.app.verification import Verification
 from securecontext.boundaries import audit, export, signers
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.credentials import Credentials
@@ -32,8 +33,8 @@ from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.operator import Operator
 from securecontext.boundaries.policy import Policy
 from securecontext.boundaries.tokens import TokenKey
-from securecontext.boundaries.verdict import Verdict
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.verdict import Status, Verdict
+from securecontext.boundaries.verify_entries import Pace
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts
 from securecontext.projects import census, emptying, register
@@ -97,8 +98,9 @@ class App:
         self.code = InstalledCode(Installation.of_this_process(home), self._keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self._anchors = AnchorFile(home / "logs" / ANCHORS)
-        kept = [self._anchors, *([AnchorFile(settings.witness_file)] if settings.witness_file else [])]
-        self._checkpoints = Checkpoints(self._keyring, kept, clock)
+        others = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        self._checkpoints = Checkpoints(self._keyring, [self._anchors, *others], clock)
+        self._verification = Verification(self._keyring, self._anchors, others, clock)
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,
             memory_mb=settings.memory_limit_mb,
@@ -350,10 +352,21 @@ class App:
         return self._data_keys.destroy(key_id)
 
     def verify(self, connection: Connection) -> Verdict:
-        """Verify the ledger that this connection sees."""
-        return verify(
-            connection, log_of(connection), self._keyring, anchors=self._anchors, moment=self.clock()
-        )
+        """Check every entry of the ledger that this connection sees."""
+        return self._verification.copy(connection)
+
+    def verify_ledger(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Check a ledger of our own; by default what came after the last good check."""
+        return self._verification.check(store, whole=whole)
+
+    def verify_due(self, pace: Pace) -> None:
+        """Check every open ledger whole that was not for a day, and say in the log what is found."""
+        for store in self._open_stores():
+            with suppress(Expired, Unavailable):
+                if self._verification.due(store):
+                    verdict = self._verification.check(store, whole=True, pace=pace)
+                    say = log.info if verdict.status in (Status.OK, Status.UNANCHORED) else log.error
+                    say("the daily check of a ledger: %s", verdict.as_text())
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
@@ -364,12 +377,14 @@ class App:
 
     def checkpoint_due(self) -> None:
         """Do that for every open ledger that has waited long enough, or grown far enough."""
-        with self._lock:
-            stores = [*([self._machine] if self._machine else []), *self._stores.values()]
-        for store in stores:
+        for store in self._open_stores():
             with suppress(Expired, Unavailable):
                 if self._checkpoints.due(store):
                     self.checkpoint(store)
+
+    def _open_stores(self) -> Sequence[Store]:
+        with self._lock:
+            return [*([self._machine] if self._machine else []), *self._stores.values()]
 
     def signers(self) -> signers.Signers:
         """Return the public keys that the ledgers of this installation are signed with."""

@@ -19,6 +19,9 @@ def verify(
         str | None, typer.Option("--database", help="Verify this copy of a database instead.")
     ] = None,
     machine: Annotated[bool, typer.Option("--machine", help="Verify the machine's own ledger.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every entry, not only those since the last good check.")
+    ] = False,
     public: Annotated[
         str | None, typer.Option("--public", help="Check a bundle with the public key alone.")
     ] = None,
@@ -28,14 +31,18 @@ def verify(
     project: Project = None,
     as_json: Json = False,
 ) -> None:
-    """Verify every entry of the ledger; exit code 6 unless it is OK."""
+    """Verify the ledger: what came after the last good check, or every entry; exit code 6 unless it is OK."""
     if public is not None:
-        if database or machine or project:
+        if database or machine or project or full:
             wrong = InvalidInput("one_ledger", "--public names a bundle.", "Leave the other options out.")
             refuse(wrong, as_json=as_json)
         _show(_checked(public, key, as_json=as_json), as_json=as_json)
         return
-    given = {"machine": machine, **({"database": str(Path(database).absolute())} if database else {})}
+    given = {
+        "machine": machine,
+        "full": full,
+        **({"database": str(Path(database).absolute())} if database else {}),
+    }
     try:
         reply = ask("audit.verify", given, project)
     except ZcError as error:

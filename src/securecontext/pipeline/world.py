@@ -125,7 +125,10 @@ class World(Protocol):
         """Erase a data key for good: what it protects cannot be read any more."""
 
     def verify(self, connection: Connection) -> Verdict:
-        """Verify the ledger that this connection sees."""
+        """Check every entry of the ledger that this connection sees."""
+
+    def verify_ledger(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Check a ledger of our own; by default what came after the last good check."""
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
