@@ -47,7 +47,7 @@ def grow(app: App, project: str, entries: int) -> float:
     store = app.store(project)
     for first in range(0, entries, EVERY_ENTRIES):
         store.write(partial(_job, first=first, count=min(EVERY_ENTRIES, entries - first)))
-        app.checkpoint(store)
+        app.ledgers.checkpoint(store)
         if first % (EVERY_ENTRIES * 100) == 0 and first:
             print(f"  {first:,} entries", file=sys.stderr, flush=True)
     return time.perf_counter() - begun

@@ -110,7 +110,7 @@ class House:
         with self.app.store(self.project.id).read() as connection:
             return [
                 {"kind": r.kind, "agent": r.claimed_agent, "stream": r.stream, **(r.body or {})}
-                for r in self.app.tail(connection, limit)
+                for r in self.app.ledgers.tail(connection, limit)
             ]
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:

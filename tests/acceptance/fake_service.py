@@ -71,12 +71,13 @@ class FakeService:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        raw = b""
+        received = bytearray()  # bytes added to bytes would be copied anew with each piece
         try:
             while chunk := connection.recv(1 << 20):
-                raw += chunk
+                received += chunk
         except OSError:
             return  # the client is gone
+        raw = bytes(received)
         if not raw.startswith(b"hook/1 "):
             return  # an MCP shim: it is kept waiting, so that it does not start a service of its own
         heard = parse(raw)

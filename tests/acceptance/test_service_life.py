@@ -367,7 +367,7 @@ def test_the_status_tells_of_the_http_door(world: World) -> None:
     world.stop()
     world.env["ZC_HTTP_PORT"] = "0"
     world.serve(
-        "import sys\nfrom securecontext.service import daemon\ndaemon.WARM_SECONDS = 3600.0\n"
+        "import sys\nfrom securecontext.service import doors\ndoors.WARM_SECONDS = 3600.0\n"
         "from securecontext.service.run import main\nsys.exit(main())"
     )
     assert "\nHTTP: starting\n" in zc(world, "service", "status").stdout

@@ -108,4 +108,4 @@ def test_a_lost_register_is_made_again_from_the_projects_files(house):
     house.app = App(settings, clock)
     assert house.fresh_project("a").id == before.id
     with house.app.machine.read() as connection:
-        assert house.app.verify(connection).as_dict()["status"] == "OK"
+        assert house.app.ledgers.verify(connection).as_dict()["status"] == "OK"

@@ -45,7 +45,7 @@ def code(house: House, at: Installation) -> Iterator[InstalledCode]:
 def machine_entries(house: House) -> list[dict[str, Any]]:
     """The entries of the integrity stream in the machine's ledger, newest first."""
     with house.app.machine.read() as connection:
-        rows = house.app.tail(connection, 50)
+        rows = house.app.ledgers.tail(connection, 50)
     return [{"kind": r.kind, **(r.body or {})} for r in rows if r.stream == "system/integrity"]
 
 

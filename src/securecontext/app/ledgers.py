@@ -1,59 +1,127 @@
-"""Which ledger a database file has."""
+"""The ledgers of one installation: placed, signed, anchored, verified, proved and exported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, select
 
-from securecontext.boundaries import audit
+from securecontext.app.checkpoints import Checkpoints
+from securecontext.app.recorders import log_of
+from securecontext.app.stores import Stores
+from securecontext.app.verification import Verification
+from securecontext.boundaries import audit, export, signers
+from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
-from securecontext.storage.port import Recorder
-from securecontext.storage.tables import meta
-from securecontext.types.errors import Tampered
-from securecontext.types.ids import new_id
+from securecontext.boundaries.verdict import Status, Verdict
+from securecontext.boundaries.verify_entries import Pace
+from securecontext.storage.port import Store
+from securecontext.storage.tables import ledger_entries, ledger_heads
+from securecontext.types.errors import Expired, Unavailable, ZcError
+
+log = logging.getLogger("securecontext.ledgers")
+EPOCH = timedelta(days=1)
+"""How long the ledger's keys are used before they are erased."""
 
 
-def recorder(keyring: Keyring, kind: str, project: str) -> Callable[[Connection, datetime], Recorder]:
-    """Return what opens the ledger of a file, and refuses a file that belongs elsewhere.
+class Ledgers:
+    """The ledgers of one installation. Satisfies `pipeline.world.Ledgers`; safe to share by threads.
 
     Args:
-        keyring: holds the ledger root.
-        kind: ``machine`` or ``project``.
-        project: the project's id; empty for the machine.
+        keyring: signs.
+        stores: hold the ledgers.
+        file: where checkpoints are kept outside the databases.
+        others: where they are kept besides; full checks ask them too.
+        clock: the present moment.
     """
 
-    def open_recorder(connection: Connection, moment: datetime) -> Recorder:
-        known = {row.name: row.value for row in connection.execute(select(meta))}
-        fresh = "log" not in known
-        if fresh:
-            known = {"kind": kind, "project": project, "log": new_id("log")}
-            connection.execute(insert(meta), [{"name": n, "value": v} for n, v in known.items()])
-        if (known.get("kind"), known.get("project")) != (kind, project):
-            raise Tampered(
-                "foreign_file",
-                "A database file says that it belongs to another project.",
-                "Put the file back where it came from, or restore a backup.",
-            )
-        ledger = audit.Ledger(known["log"], keyring)
-        # A log is opened once: one that was emptied later stays without its first entry, which shows.
-        if fresh:
-            ledger.open_log(connection, moment)
-        return ledger
+    def __init__(
+        self,
+        keyring: Keyring,
+        stores: Stores,
+        file: AnchorFile,
+        others: Sequence[Anchors],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._keyring = keyring
+        self._stores = stores
+        self._checkpoints = Checkpoints(keyring, [file, *others], clock)
+        self._verification = Verification(keyring, file, others, clock)
+        self._clock = clock
 
-    return open_recorder
+    def verify(self, connection: Connection) -> Verdict:
+        """Verify every entry of the ledger that this connection sees."""
+        return self._verification.copy(connection)
 
+    def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Verify a store's ledger: what came after the last good check, or all of it."""
+        return self._verification.check(store, whole=whole)
 
-def log_of(connection: Connection) -> str:
-    """Return the id of the log that a database holds.
+    def verify_due(self, pace: Pace) -> None:
+        """Verify every open ledger whole that was not for a day, and say in the log what is found."""
+        for store in self._stores.every_open():
+            with suppress(Expired, Unavailable):
+                if self._verification.due(store):
+                    verdict = self._verification.check(store, whole=True, pace=pace)
+                    say = log.info if verdict.status in (Status.OK, Status.UNANCHORED) else log.error
+                    say("the daily check of a ledger: %s", verdict.as_text())
 
-    Raises:
-        Tampered: it does not say.
-    """
-    found = connection.execute(select(meta.c.value).where(meta.c.name == "log")).scalar()
-    if found is None:
-        raise Tampered(
-            "no_log", "This database does not name its ledger.", "Restore a backup, or name another copy."
-        )
-    return str(found)
+    def checkpoint(self, store: Store) -> None:
+        """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
+        try:
+            self._checkpoints.make(store)
+        except ZcError as error:
+            log.warning("a ledger has no new checkpoint: %s", error)
+
+    def checkpoint_due(self) -> None:
+        """Do that for every open ledger that has waited long enough, or grown far enough."""
+        for store in self._stores.every_open():
+            with suppress(Expired, Unavailable):
+                if self._checkpoints.due(store):
+                    self.checkpoint(store)
+
+    def signers(self) -> signers.Signers:
+        """Return the public keys that the ledgers of this installation are signed with."""
+        return signers.read(self._keyring)
+
+    def proof(self, connection: Connection, entry: int) -> Iterator[bytes]:
+        """Yield the bundle that proves an entry of the ledger that this connection sees."""
+        return export.proof(connection, log_of(connection), self.signers(), entry)
+
+    def export(self, connection: Connection, *, bodies: bool) -> Iterator[bytes]:
+        """Yield the bundle of the whole ledger that this connection sees."""
+        return export.whole(connection, log_of(connection), self.signers(), bodies=bodies)
+
+    def end_epoch(self) -> Sequence[str]:
+        """End the epoch of the ledger's keys; return what could not be signed any more."""
+        was_open = set(self._stores.open_projects())
+        opened: set[str] = set()
+
+        def every() -> Sequence[Callable[[], Store]]:
+            opened.update(self._stores.projects_with_files())
+            return self._stores.openers(sorted(opened))
+
+        try:
+            return self._checkpoints.end_epoch(every)
+        finally:
+            for project in opened - was_open:
+                self._stores.forget(project)
+
+    def end_old_epoch(self) -> None:
+        """End the epoch of the ledger's keys once it has lasted long enough."""
+        since = self._checkpoints.epoch_since()
+        if since is not None and self._clock() - since >= EPOCH:
+            self.end_epoch()
+
+    def tail(self, connection: Connection, limit: int) -> Sequence[audit.LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first."""
+        return audit.tail(connection, log_of(connection), limit)
+
+    def size(self, connection: Connection) -> tuple[int, int]:
+        """Return (entries, streams) of the ledger that this connection sees."""
+        entries = connection.execute(select(func.max(ledger_entries.c.entry))).scalar() or 0
+        streams = connection.execute(select(func.count()).select_from(ledger_heads)).scalar() or 0
+        return int(entries), int(streams)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from securecontext.app.ledgers import log_of
+from securecontext.app.recorders import log_of
 from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.marks import Mark, Marks

@@ -20,7 +20,7 @@ def health(world: World) -> dict[str, Any]:
         machine = world.machine
         with machine.read() as connection:
             parts[part], part = "ok", "ledger"
-            entries, streams = world.ledger_size(connection)
+            entries, streams = world.ledgers.size(connection)
             parts[part], part = "ok" if entries and streams else "empty", "search"
             machine.text.match(connection, "", ["health"], 1)
             parts[part] = "ok"

@@ -136,7 +136,7 @@ def _draft(
 
 
 def _rotate(world: World, asker: Asker, given: RotateInput) -> KeysReport:
-    return _changed(world, asker, "keys.rotate", {}, world.rotate_keys)
+    return _changed(world, asker, "keys.rotate", {}, world.data_keys.rotate)
 
 
 def _destroy(world: World, asker: Asker, given: DestroyInput) -> KeysReport:
@@ -147,7 +147,7 @@ def _destroy(world: World, asker: Asker, given: DestroyInput) -> KeysReport:
             "Say so with --yes (confirm: true).",
         )
     return _changed(
-        world, asker, "keys.destroy", {"key_id": given.key_id}, lambda: world.destroy_key(given.key_id)
+        world, asker, "keys.destroy", {"key_id": given.key_id}, lambda: world.data_keys.destroy(given.key_id)
     )
 
 
@@ -170,7 +170,7 @@ def _told(context: Context, name: str, ids: Callable[[KeysReport], dict[str, Any
 )
 def status(context: Context, given: StatusInput) -> KeysOutput:
     """Show the keys of encrypted texts: ids, ages and uses, and where their root lies."""
-    return _output(context.world.key_report(), context.moment)
+    return _output(context.world.data_keys.report(), context.moment)
 
 
 @operation(

@@ -58,11 +58,11 @@ def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput:
     """Verify a copy, whole; or a ledger of our own, once it is placed and anchored to its end."""
     if given.database is None:
         store = ledger_of(world, asker, machine=given.machine)
-        world.checkpoint(store)
-        return _output(world.verify_ledger(store, whole=given.full))
+        world.ledgers.checkpoint(store)
+        return _output(world.ledgers.verify_store(store, whole=given.full))
     fields.refuse_relative(given.database)
     with world.open_copy(Path(given.database)) as connection:
-        return _output(world.verify(connection))
+        return _output(world.ledgers.verify(connection))
 
 
 def _output(verdict: Verdict) -> VerifyOutput:
@@ -96,7 +96,7 @@ class EndEpochOutput(Output):
 
 
 def _end_epoch(world: World, asker: Asker, given: EndEpochInput) -> EndEpochOutput:
-    return EndEpochOutput(left_out=list(world.end_epoch()))
+    return EndEpochOutput(left_out=list(world.ledgers.end_epoch()))
 
 
 def _render_epoch(out: EndEpochOutput) -> str:
@@ -141,7 +141,7 @@ class ChainOutput(Output):
 
 
 def _verify_chain(world: World, asker: Asker, given: ChainInput) -> Verdict:
-    return world.verify_ledger(ledger_of(world, asker, machine=False), whole=given.full)
+    return world.ledgers.verify_store(ledger_of(world, asker, machine=False), whole=given.full)
 
 
 @operation(
@@ -218,7 +218,7 @@ def _what(entry: TailEntry) -> str:
 def show_tail(context: Context, given: TailInput) -> TailOutput:
     """Show the newest entries of the ledger."""
     out = []
-    for row in context.world.tail(context.connection, given.limit):
+    for row in context.world.ledgers.tail(context.connection, given.limit):
         body = dict(row.body or {})
         out.append(
             TailEntry(

@@ -51,7 +51,7 @@ def _render_key(out: KeyOutput) -> str:
 )
 def key(context: Context, given: KeyInput) -> KeyOutput:
     """Show the fingerprint of the ledger's signing keys, for an auditor to pin."""
-    signers = context.world.signers()
+    signers = context.world.ledgers.signers()
     return KeyOutput(fingerprint=signers.pinned, signers=len(signers.lines))
 
 
@@ -80,9 +80,9 @@ def _render_export(out: ExportOutput) -> str:
 
 def _export(world: World, asker: Asker, given: ExportInput) -> ExportOutput:
     store = ledger_of(world, asker, machine=given.machine)
-    world.checkpoint(store)
+    world.ledgers.checkpoint(store)
     return _written(
-        world, store, given.file, lambda connection: world.export(connection, bodies=given.bodies)
+        world, store, given.file, lambda connection: world.ledgers.export(connection, bodies=given.bodies)
     )
 
 
@@ -109,7 +109,7 @@ def _written(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return ExportOutput(file=file, entries=entries, fingerprint=world.signers().pinned)
+    return ExportOutput(file=file, entries=entries, fingerprint=world.ledgers.signers().pinned)
 
 
 @operation(
@@ -138,8 +138,8 @@ class ProveInput(Input):
 
 def _prove(world: World, asker: Asker, given: ProveInput) -> ExportOutput:
     store = ledger_of(world, asker, machine=given.machine)
-    world.checkpoint(store)
-    return _written(world, store, given.file, lambda connection: world.proof(connection, given.entry))
+    world.ledgers.checkpoint(store)
+    return _written(world, store, given.file, lambda connection: world.ledgers.proof(connection, given.entry))
 
 
 @operation(

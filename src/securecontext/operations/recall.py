@@ -204,7 +204,7 @@ def status(context: Context, given: StatusInput) -> StatusOutput:
     agent = namespace(context.principal, given.agent_id)
     allowed = capacity_of(context)
     counted = archive.counts(context.connection, context.here.id)
-    entries, streams = context.world.ledger_size(context.connection)
+    entries, streams = context.world.ledgers.size(context.connection)
     return StatusOutput(
         version=context.world.facts.version,
         project=context.here.name,

@@ -59,76 +59,27 @@ class Code(Protocol):
         """Make what is there now the baseline; return what would have been thought of it otherwise."""
 
 
-class World(Protocol):
-    """The composition root, as operations see it."""
+class DataKeys(Protocol):
+    """The keys of stored texts, without a byte of one."""
 
-    @property
-    def machine(self) -> Store:
-        """The machine's store."""
+    def report(self) -> KeysReport:
+        """Return what may be told of the keys."""
 
-    @property
-    def facts(self) -> ServiceFacts:
-        """The running service."""
-
-    @property
-    def limits(self) -> Limits:
-        """What callers are held to."""
-
-    @property
-    def code(self) -> Code:
-        """The installed code."""
-
-    def store(self, project: str) -> Store:
-        """Return the store of a project, opening it if need be."""
-
-    def project_path(self, project: str) -> Path:
-        """Return the file of a project's store."""
-
-    def find_project(self, path: str, scope: str) -> Project:
-        """Return the project of a folder; a folder that is new gets one."""
-
-    def known_project(self, path: str, scope: str = "") -> str | None:
-        """Return the id of a folder's project, registering nothing; None where it has none."""
-
-    def project(self, project: str) -> Project:
-        """Return a project by its id."""
-
-    @property
-    def credentials(self) -> Credentials:
-        """What session tokens are worth."""
-
-    def locate(self, path: str, scope: str = "") -> Place:
-        """Return what a folder is as a project, without registering it."""
-
-    def recent_projects(self, limit: int) -> Sequence[Project]:
-        """Return the projects used last, newest first."""
-
-    def folders_changed(self, project: str) -> None:
-        """Look every folder up again, and let the project's file say which ones lead to it now."""
-
-    def end_project(self, project: str) -> Store:
-        """Refuse every later write to a project, and return its store, which can still be read.
-
-        What was acknowledged is in it. Until `settle_project` nobody can use the project.
-        """
-
-    def settle_project(self, project: str) -> None:
-        """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
-
-    def key_report(self) -> KeysReport:
-        """Return what may be told of the keys of stored texts; never a byte of one."""
-
-    def rotate_keys(self) -> KeysReport:
+    def rotate(self) -> KeysReport:
         """Wrap every data key with a new key-encryption key, and write under a new data key from now on."""
 
-    def destroy_key(self, key_id: str) -> KeysReport:
+    def destroy(self, key_id: str) -> KeysReport:
         """Erase a data key for good: what it protects cannot be read any more."""
+
+
+class Ledgers(Protocol):
+    """The ledgers of this installation."""
 
     def verify(self, connection: Connection) -> Verdict:
         """Check every entry of the ledger that this connection sees."""
 
-    def verify_ledger(self, store: Store, *, whole: bool = False) -> Verdict:
-        """Check a ledger of our own; by default what came after the last good check."""
+    def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Verify a store's ledger: what came after the last good check, or all of it."""
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
@@ -148,8 +99,73 @@ class World(Protocol):
     def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
 
-    def ledger_size(self, connection: Connection) -> tuple[int, int]:
+    def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""
+
+
+class World(Protocol):
+    """The composition root, as operations see it."""
+
+    @property
+    def machine(self) -> Store:
+        """The machine's store."""
+
+    @property
+    def facts(self) -> ServiceFacts:
+        """The running service."""
+
+    @property
+    def limits(self) -> Limits:
+        """What callers are held to."""
+
+    @property
+    def code(self) -> Code:
+        """The installed code."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What session tokens are worth."""
+
+    @property
+    def data_keys(self) -> DataKeys:
+        """The keys of stored texts."""
+
+    @property
+    def ledgers(self) -> Ledgers:
+        """The ledgers of this installation."""
+
+    def store(self, project: str) -> Store:
+        """Return the store of a project, opening it if need be."""
+
+    def project_path(self, project: str) -> Path:
+        """Return the file of a project's store."""
+
+    def find_project(self, path: str, scope: str) -> Project:
+        """Return the project of a folder; a folder that is new gets one."""
+
+    def known_project(self, path: str, scope: str = "") -> str | None:
+        """Return the id of a folder's project, registering nothing; None where it has none."""
+
+    def project(self, project: str) -> Project:
+        """Return a project by its id."""
+
+    def locate(self, path: str, scope: str = "") -> Place:
+        """Return what a folder is as a project, without registering it."""
+
+    def recent_projects(self, limit: int) -> Sequence[Project]:
+        """Return the projects used last, newest first."""
+
+    def folders_changed(self, project: str) -> None:
+        """Look every folder up again, and let the project's file say which ones lead to it now."""
+
+    def end_project(self, project: str) -> Store:
+        """Refuse every later write to a project, and return its store, which can still be read.
+
+        What was acknowledged is in it. Until `settle_project` nobody can use the project.
+        """
+
+    def settle_project(self, project: str) -> None:
+        """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""

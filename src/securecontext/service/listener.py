@@ -232,7 +232,7 @@ class Listener:
                     parts.append(chunk)
         raw = b"".join(parts) if size <= HOOK_BYTES else b'{"unread_bytes": %d}' % size
         uid = os.getuid()
-        with self._daemon.urgent(), self._owing():
+        with self._daemon.doors.urgent(), self._owing():
             answer, caller = await self.run(lambda: self._answer_hook(opening, uid, raw))
             await self._send(writer, answer.wire())
             if answer.refused is not None:
@@ -282,7 +282,7 @@ class Listener:
     async def _mcp(
         self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        server_module = await self._daemon.mcp()
+        server_module = await self._daemon.doors.mcp()
         caller = await self.run(lambda: introduce(self._app, Standing.AGENT, "mcp", uid, opening.headers))
         await self._send(writer, _greeting())
 

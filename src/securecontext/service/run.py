@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from securecontext.service.daemon import serve
+from securecontext.service.start import serve
 from securecontext.settings import read
 from securecontext.types.errors import ZcError
 

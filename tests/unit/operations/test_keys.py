@@ -6,13 +6,14 @@ import pytest
 from tests.house_case import PERSON
 from tests.keys_case import spellings
 
+from securecontext.boundaries.keys import Keyring
 from securecontext.types.errors import Unavailable
 
 
 def machine_entries(house, limit=10):
     """(kind, operation, outcome, arguments) of the machine's newest entries, newest first."""
     with house.app.machine.read() as connection:
-        rows = house.app.tail(connection, limit)
+        rows = house.app.ledgers.tail(connection, limit)
     return [(r.kind, r.body["operation"], r.body["outcome"], r.body["arguments"]) for r in rows]
 
 
@@ -91,8 +92,9 @@ def test_a_ledger_that_takes_no_entry_keeps_the_keys_as_they_are(house, monkeypa
 
 def test_no_byte_of_a_key_is_stored_beside_the_files_of_keys(house):
     house.do("keys.rotate", PERSON)
-    held = house.app._data_keys._envelope()
-    secrets = [house.app._keyring.root("encryption"), held.wrapping.secret, held.salt]
+    held = house.app.data_keys._envelope()
+    root = Keyring.open(house.app.settings.home / "keys").root("encryption")
+    secrets = [root, held.wrapping.secret, held.salt]
     secrets += [held.opened(key.id).secret for key in held.keys] + [key.wrapped for key in held.keys]
     keys = house.app.settings.home / "keys"
     for file in house.app.settings.home.rglob("*"):
@@ -104,7 +106,7 @@ def test_no_byte_of_a_key_is_stored_beside_the_files_of_keys(house):
 def test_a_broken_file_of_keys_leaves_memory_alone(house):
     house.do("keys.status", PERSON)
     (house.app.settings.home / "keys" / "data.keys").write_bytes(b"rubbish")
-    house.app._data_keys._held = None  # as after a restart
+    house.app.data_keys._held = None  # as after a restart
     assert house.refused("keys.status", PERSON) == "key_file_malformed"
     assert house.refused("keys.rotate", PERSON) == "key_file_malformed"
     house.remember("db", "PostgreSQL")

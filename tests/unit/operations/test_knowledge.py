@@ -286,7 +286,7 @@ def test_one_broken_project_is_named_and_does_not_spoil_the_rest(house):
     house.remember("k", "pelican here")
     broken = elsewhere(house, "broken", "pelican there")
     elsewhere(house, "third", "pelican as well")
-    house.app.forget_project(broken.id)
+    house.app.stores.forget(broken.id)
     house.app.project_path(broken.id).write_bytes(b"no database at all " * 500)
     answer = house.ask("zc_search_global", {"queries": ["pelican"]})
     assert {h["project"] for h in answer.structured["hits"]} == {"work", "third"}

@@ -13,7 +13,7 @@ from tests.house_case import PERSON, House
 @pytest.fixture
 def copy(house: House, tmp_path: Path) -> Path:
     house.remember("k", "v")
-    house.app.forget_project(house.project.id)  # closed, so that all of it is in the file
+    house.app.stores.forget(house.project.id)  # closed, so that all of it is in the file
     copied = tmp_path / "copy.db"
     shutil.copy(house.app.project_path(house.project.id), copied)
     return copied

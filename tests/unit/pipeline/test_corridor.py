@@ -140,7 +140,7 @@ def test_a_call_without_a_project_is_refused_by_name_in_the_machines_ledger(hous
     answer = house.ask("zc_recall_context", project=None)
     assert answer.error is not None and answer.error.code == "no_project"
     with house.app.machine.read() as connection:
-        row = house.app.tail(connection, 1)[0]
+        row = house.app.ledgers.tail(connection, 1)[0]
     assert row.body is not None
     assert (row.kind, row.body["operation"], row.body["outcome"]) == (
         "refusal", "zc_recall_context", "no_project",
@@ -241,7 +241,7 @@ def test_a_project_that_is_gone_is_refused_and_the_machines_ledger_has_it(house)
     assert answer.error is not None and answer.error.code == "project_gone"
     assert not house.app.project_path(house.project.id).exists()
     with house.app.machine.read() as connection:
-        row = house.app.tail(connection, 1)[0]
+        row = house.app.ledgers.tail(connection, 1)[0]
     assert row.body is not None and row.body["outcome"] == "project_gone"
 
 

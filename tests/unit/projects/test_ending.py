@@ -168,8 +168,8 @@ def words_on_disk(house: House) -> list[str]:
 
 def source_is_empty(house: House, source: Project) -> bool:
     with house.app.open_copy(house.app.project_path(source.id)) as connection:
-        assert house.app.verify(connection).as_dict()["status"] == "OK"
-        assert house.app.tail(connection, 100), "its ledger stays"
+        assert house.app.ledgers.verify(connection).as_dict()["status"] == "OK"
+        assert house.app.ledgers.tail(connection, 100), "its ledger stays"
         tables = ("facts", "documents", "chunks", "chunks_fts", "events", "idempotency")
         return not any(connection.exec_driver_sql(f"SELECT count(*) FROM {t}").scalar() for t in tables)
 
@@ -190,7 +190,7 @@ def test_what_goes_over_keeps_its_end_and_its_state_and_is_an_entry_of_the_targe
             .all()
         )
         states = dict(connection.exec_driver_sql("SELECT key, state FROM facts").all())
-        bodies = [row.body or {} for row in house.app.tail(connection, 20)]
+        bodies = [row.body or {} for row in house.app.ledgers.tail(connection, 20)]
     assert len(ends) == 1 and ends[0].startswith("2027-")
     assert (states["old"], states["source"]) == ("archived", "active")
     assert [b["arguments"]["source"] for b in bodies if b["operation"] == "project.merge"] == [pair[0].id]
@@ -302,7 +302,7 @@ def test_a_register_whose_making_was_cut_short_is_made_again(
 def test_a_project_whose_file_is_gone_does_not_start_empty_by_itself(house: House) -> None:
     house.remember("k", "v")
     path = house.app.project_path(house.project.id)
-    house.app.forget_project(house.project.id)
+    house.app.stores.forget(house.project.id)
     path.rename(path.with_suffix(".away"))
     again(house)
     for _ in range(2):
@@ -310,7 +310,7 @@ def test_a_project_whose_file_is_gone_does_not_start_empty_by_itself(house: Hous
         assert not path.exists()
     path.with_suffix(".away").rename(path)
     assert "k: v" in house.recall(), "put back, it is used again"
-    house.app.forget_project(house.project.id)
+    house.app.stores.forget(house.project.id)
     path.unlink()
     shown = house.ask("recover", who=PERSON)
     assert shown.structured["set_aside"][0]["file"] == path.name and "work" in shown.text
@@ -322,7 +322,7 @@ def test_a_project_whose_file_is_gone_does_not_start_empty_by_itself(house: Hous
 
 def test_a_project_whose_file_is_gone_can_be_deleted(house: House) -> None:
     house.remember("k", "v")
-    house.app.forget_project(house.project.id)
+    house.app.stores.forget(house.project.id)
     house.app.project_path(house.project.id).unlink()
     house.do("project.delete", PERSON, project=house.project.id, confirm=True)
     assert find(house, "work").id != house.project.id
@@ -334,7 +334,7 @@ def test_one_of_several_files_is_recovered_by_its_name(house: House) -> None:
     files = []
     for project in (house.project, other):
         house.ask("zc_remember", {"key": "k", "value": "v"}, project=project)
-        house.app.forget_project(project.id)
+        house.app.stores.forget(project.id)
         files.append(house.app.project_path(project.id))
         files[-1].write_bytes(b"no database at all " * 500)
         assert house.ask("zc_status", project=project).error is not None
@@ -391,7 +391,7 @@ def test_a_crash_while_a_project_is_deleted_is_finished_at_the_next_start(
 
 def test_what_was_set_aside_of_a_project_is_deleted_with_it(house: House) -> None:
     house.remember("k", "v")
-    house.app.forget_project(house.project.id)
+    house.app.stores.forget(house.project.id)
     house.app.project_path(house.project.id).write_bytes(WORD.encode() * 500)
     assert house.refused("zc_status") == "database_corrupt"
     assert words_on_disk(house)

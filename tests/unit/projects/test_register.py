@@ -77,7 +77,7 @@ def test_a_rename_keeps_the_memory_and_frees_the_old_path(app: App, tmp_path: Pa
     assert keys(app, new) == {"k"}
     assert [p["paths"] for p in listed(app, new).values()] == [[str(new)]]
     repository(old)
-    app.forget_project("")  # as if an hour had passed
+    app.stores.forget("")  # as if an hour had passed
     assert keys(app, old) == set()
 
 
@@ -88,7 +88,7 @@ def test_repositories_that_change_places_take_their_memory_with_them(app: App, t
     one.rename(tmp_path / "spare")
     two.rename(one)
     (tmp_path / "spare").rename(two)
-    app.forget_project("")
+    app.stores.forget("")
     assert keys(app, one) == {"two"}
     assert keys(app, two) == {"one"}
     assert len(listed(app, one)) == 2
@@ -115,7 +115,7 @@ def test_a_folder_made_again_at_its_place_keeps_its_memory(app: App, tmp_path: P
     make(tmp_path / "again")
     do(app, tmp_path / "again", "zc_remember", key="k", value="v")
     run(["rm", "-rf", tmp_path / "again"], check=True)
-    app.forget_project("")
+    app.stores.forget("")
     make(tmp_path / "again")
     assert keys(app, tmp_path / "again") == {"k"}
 

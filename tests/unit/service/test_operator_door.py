@@ -25,7 +25,7 @@ def entries(house):
     with house.app.machine.read() as connection:
         return [
             (row.kind, row.stream, row.body["operation"], row.body["outcome"])
-            for row in house.app.tail(connection, 20)
+            for row in house.app.ledgers.tail(connection, 20)
             if row.stream.endswith("/operator")
         ][::-1]
 

@@ -214,7 +214,7 @@ def test_how_many_notes_found_no_room_is_entered_once(case: Case) -> None:
     case.spool.drain()
     case.spool.drain()
     with case.house.app.machine.read() as connection:
-        rows = case.house.app.tail(connection, 20)
+        rows = case.house.app.ledgers.tail(connection, 20)
     lost = [row.body for row in rows if row.body and row.body["operation"] == "spool.dropped"]
     assert [body["arguments"] for body in lost] == [{"notes": 7}]
     assert case.left() == []
