@@ -48,7 +48,7 @@ def test_w_01_concurrent_writers_do_not_fork_the_chain(tmp_path: Path, apps: int
     assert failures == []
     assert first.project is not None
     with made[0].store(first.project.id).read() as connection:
-        verdict = made[0].verify(connection)
+        verdict = made[0].ledgers.verify(connection)
         entries, streams = made[0].ledger_size(connection)
     assert verdict.status == "OK", verdict
     assert entries >= WRITERS * EACH + 1

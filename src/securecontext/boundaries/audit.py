@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
@@ -174,9 +174,10 @@ class Ledger:
             streams.setdefault(draft.stream, []).append(index)
         ts = timestamp(moment)
         places: list[Appended | None] = [None] * len(drafts)
-        sealed: dict[str, _Sealed] = {}
-        for stream in sorted(streams):  # one lock order for every service
-            part = self._advance(connection, stream, [drafts[index] for index in streams[stream]], ts)
+        ordered = {stream: [drafts[index] for index in streams[stream]] for stream in sorted(streams)}
+        sealed = self._advance_together(connection, ordered, ts)
+        for stream, own in ordered.items():  # one lock order for every service
+            part = sealed.get(stream) or self._advance(connection, stream, own, ts)
             sealed[stream] = part
             for index, place in zip(streams[stream], part.places, strict=True):
                 places[index] = place
@@ -208,6 +209,25 @@ class Ledger:
         )
         return self.append(connection, [draft], moment)
 
+    def _advance_together(
+        self, connection: Connection, ordered: Mapping[str, Sequence[EntryDraft]], ts: str
+    ) -> dict[str, _Sealed]:
+        """Move the heads of many streams in one go, where all are known; return the streams that were moved."""
+        heads = {stream: self._pending.get(stream) or self._committed.get(stream) for stream in ordered}
+        known = {stream: head for stream, head in heads.items() if head is not None}
+        if len(known) < max(len(heads), 2):
+            return {}
+        parts = {stream: self._seal(stream, head, ordered[stream], ts) for stream, head in known.items()}
+        steps = [self._step(stream, head, parts[stream].head) for stream, head in known.items()]
+        if connection.execute(_move_head, steps).rowcount == len(steps):
+            return parts
+        # Another writer was faster in some of them: those go one by one.
+        return {stream: part for stream, part in parts.items() if self._stands(connection, stream, part.head)}
+
+    def _stands(self, connection: Connection, stream: str, head: _Head) -> bool:
+        stored = connection.execute(_read_head, {"log": self.log, "stream": stream}).first()
+        return stored is not None and (stored.seq, stored.head) == head
+
     def _advance(self, connection: Connection, stream: str, drafts: Sequence[EntryDraft], ts: str) -> _Sealed:
         """Seal the drafts behind the stream's head and move the stored head; refuse rather than fork."""
         head = self._pending.get(stream) or self._committed.get(stream) or self._load(connection, stream)
@@ -221,22 +241,27 @@ class Ledger:
         raise _moved()
 
     def _move(self, connection: Connection, stream: str, old: _Head | None, new: _Head) -> bool:
-        seal = chain.head_mac(self._keyring.stream_key(self.log, stream), self.log, stream, new.seq, new.hash)
         if old is None:
+            seal = self._head_mac(stream, new)
             row = {"log": self.log, "stream": stream, "seq": new.seq, "head": new.hash, "mac": seal}
             try:
                 connection.execute(_insert_head, row)
             except IntegrityError as error:
                 raise _moved() from error
             return True
-        moved = connection.execute(
-            _move_head,
-            {
-                "in_log": self.log, "in_stream": stream, "from_seq": old.seq, "from_head": old.hash,
-                "to_seq": new.seq, "to_head": new.hash, "to_mac": seal,
-            },
-        )  # fmt: skip
-        return moved.rowcount == 1
+        return connection.execute(_move_head, self._step(stream, old, new)).rowcount == 1
+
+    def _step(self, stream: str, old: _Head, new: _Head) -> dict[str, Any]:
+        """Return what moves a head by compare-and-set."""
+        return {
+            "in_log": self.log, "in_stream": stream, "from_seq": old.seq, "from_head": old.hash,
+            "to_seq": new.seq, "to_head": new.hash, "to_mac": self._head_mac(stream, new),
+        }  # fmt: skip
+
+    def _head_mac(self, stream: str, head: _Head) -> bytes:
+        return chain.head_mac(
+            self._keyring.stream_key(self.log, stream), self.log, stream, head.seq, head.hash
+        )
 
     def _load(self, connection: Connection, stream: str) -> _Head | None:
         """Return the stored head after checking that it is authentic and that the newest entry is the one it names."""
