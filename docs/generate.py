@@ -30,6 +30,10 @@ AUDIENCES = {
 }
 
 
+REFUSED_IN = {"filesystem.py": "The path", "url.py": "The URL"}
+"""Of validators that refuse one thing in many ways, what they refuse; there `_refused` is given code and reason."""
+
+
 def pages() -> dict[str, str]:
     """Return the text of every generated page by its path below ``docs``."""
     return {
@@ -167,6 +171,9 @@ def _errors() -> str:
                 code, message = node.args[0], node.args[1]
                 if isinstance(code, ast.Constant) and isinstance(code.value, str):
                     found.setdefault(code.value, (node.func.id, _text(message)))
+            if _refuses(node) and file.name in REFUSED_IN:
+                code, what = (ast.literal_eval(part) for part in node.args[:2])
+                found.setdefault(code, ("InvalidInput", f"{REFUSED_IN[file.name]} {what}."))
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 names = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else []
                 if [name.id for name in names[:2] if isinstance(name, ast.Name)] == ["code", "what"]:
@@ -184,6 +191,15 @@ def _errors() -> str:
         f"{GENERATED}\n# Error codes\n\nA refusal has a stable code, one sentence and a hint. On MCP it is a result with `isError`, over HTTP "
         "a problem document with the status, on the command line an exit code.\n\n"
         f"| code | class | HTTP | exit | says |\n| --- | --- | --- | --- | --- |\n{table}\n"
+    )
+
+
+def _refuses(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "_refused"
+        and all(isinstance(part, ast.Constant) for part in node.args[:2])
     )
 
 

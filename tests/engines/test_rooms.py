@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 from securecontext.boundaries import audit
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Principal, Standing
+from securecontext.boundaries.tail import tail
 from securecontext.boundaries.verdict import Status
 from securecontext.boundaries.verify import verify
 from securecontext.knowledge import archive
@@ -339,7 +340,7 @@ def test_effect_and_entry_commit_together_and_verify(rooms):
         rooms.store.write(job)
     verdict = rooms.read(lambda c: verify(c, "log_rooms", rooms.keyring))
     assert (verdict.status, verdict.entries) == (Status.OK, 4)
-    rows = rooms.read(lambda c: audit.tail(c, "log_rooms", 1))
+    rows = rooms.read(lambda c: tail(c, "log_rooms", 1))
     assert rows[0].body is not None and "secret" not in str(rows[0].body)
 
     def change(connection: Connection) -> None:

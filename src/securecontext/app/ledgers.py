@@ -13,14 +13,16 @@ from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of
 from securecontext.app.stores import Stores
 from securecontext.app.verification import Verification
-from securecontext.boundaries import audit, export, signers
+from securecontext.boundaries import export, purge, signers
 from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.tail import LedgerRow, tail
 from securecontext.boundaries.verdict import Status, Verdict
 from securecontext.boundaries.verify_entries import Pace
 from securecontext.storage.port import Store
 from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, Unavailable, ZcError
+from securecontext.types.ledger import EntryKind
 
 log = logging.getLogger("securecontext.ledgers")
 EPOCH = timedelta(days=1)
@@ -116,9 +118,22 @@ class Ledgers:
         if since is not None and self._clock() - since >= EPOCH:
             self.end_epoch()
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[audit.LedgerRow]:
+    def purge(
+        self,
+        connection: Connection,
+        session: str,
+        by: str | None,
+        moment: datetime,
+        kept: Sequence[EntryKind],
+    ) -> purge.Purged:
+        """Purge the bodies of a session's entries in the ledger that this connection writes."""
+        name = log_of(connection)
+        streams = purge.streams_of(connection, name, session, by)
+        return purge.purge_streams(connection, name, streams, moment, kept)
+
+    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
-        return audit.tail(connection, log_of(connection), limit)
+        return tail(connection, log_of(connection), limit)
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

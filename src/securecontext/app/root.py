@@ -15,6 +15,7 @@ from securecontext import __version__
 from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import Ledgers
+from securecontext.app.retention import Retention
 from securecontext.app.stores import Stores
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.credentials import Credentials
@@ -76,6 +77,7 @@ class App:
             quota_mb=settings.quota_mb,
         )
         self.gate = Gate(self.limits)
+        self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
@@ -167,6 +169,7 @@ class App:
     def tidy(self) -> None:
         """Drop what has expired; finish what a crash left of ended projects. Never called by a call."""
         self.stores.tidy()
+        self._retention.apply(self.stores.every_open(), self.clock())
 
     def close(self) -> None:
         """Finish what is queued and close every store."""

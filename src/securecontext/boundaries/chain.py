@@ -120,28 +120,29 @@ def decode(data: bytes) -> Entry:
     try:
         found: Any = json.loads(data)
     except (ValueError, RecursionError):
-        raise _malformed() from None
+        raise malformed() from None
     if (
         type(found) is not dict
         or found.keys() != FIELDS
         or type(found["v"]) is not int
         or found["v"] != VERSION
     ):
-        raise _malformed()
+        raise malformed()
     if type(found["seq"]) is not int or not all(type(found[name]) is str for name in TEXT_FIELDS):
-        raise _malformed()
+        raise malformed()
     del found["v"]
     entry = Entry(**found)
     try:
         again = encode(entry)
     except InvalidInput:
-        raise _malformed() from None
+        raise malformed() from None
     if again != data:
-        raise _malformed()
+        raise malformed()
     return entry
 
 
-def _malformed() -> Tampered:
+def malformed() -> Tampered:
+    """Return the refusal of an entry without the canonical form."""
     return Tampered(
         "ledger_malformed_entry",
         "A ledger entry does not have the canonical form of version 1.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from securecontext.boundaries import token_register
 from securecontext.boundaries.tokens import Claims, TokenKey
 from securecontext.storage.port import Store
@@ -41,7 +43,11 @@ class Credentials:
             Unauthenticated: it was revoked, or its time is over.
         """
         with self._machine().read() as connection:
-            token_register.check(connection, token, self._clock())
+            self.check_within(connection, token)
+
+    def check_within(self, connection: Connection, token: str) -> None:
+        """Do the same within a transaction of the machine's store, which nobody changes meanwhile."""
+        token_register.check(connection, token, self._clock())
 
     def sign(self, claims: Claims) -> str:
         """Return the session token of claims that were entered."""

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from securecontext.boundaries.policy import Role
 from securecontext.boundaries.tokens import TTL_SECONDS, Claims
@@ -32,6 +43,24 @@ class Issued:
     expires_at: str
     revoked_at: str | None
     issued_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """How many tokens count no longer.
+
+    Attributes:
+        named: those that were meant.
+        issued: those that the meant ones had issued, and those had issued in turn.
+    """
+
+    named: int
+    issued: int
+
+
+def issuer(name: str, token: str) -> str:
+    """Return how the register names an issuer that shows a token; see `_with_issued`."""
+    return f"{name}/{token}"
 
 
 def issue(
@@ -88,14 +117,35 @@ def revoke(
     moment: datetime,
     agent: str | None = None,
     token: str | None = None,
-) -> int:
-    """Revoke what counts in a project: all of it, an agent's tokens, or one token; return how many those were."""
-    wanted = [*_counting(project, moment)]
+) -> Revoked:
+    """Revoke tokens of a project, all of it, an agent's, or one, and with them whatever they issued.
+
+    Those that they issued end too where the issuing one had ended before: it must not live on in them.
+    """
+    meant = [tokens.c.project == project]
     if agent is not None:
-        wanted.append(tokens.c.agent == agent)
+        meant.append(tokens.c.agent == agent)
     if token is not None:
-        wanted.append(tokens.c.token == token)
-    return connection.execute(update(tokens).where(*wanted).values(revoked_at=timestamp(moment))).rowcount
+        meant.append(tokens.c.token == token)
+    counting = _counting(project, moment)
+    named = connection.execute(select(func.count()).select_from(tokens).where(*meant, *counting)).scalar_one()
+    ending = update(tokens).where(tokens.c.token.in_(_with_issued(project, meant)), *counting)
+    ended = connection.execute(ending.values(revoked_at=timestamp(moment))).rowcount
+    return Revoked(int(named), ended - int(named))
+
+
+def _with_issued(project: str, meant: Sequence[ColumnElement[bool]]) -> Select[str]:
+    """Select the ids of the meant tokens and of those that they issued, to the last generation.
+
+    A token's issuer is told by its authenticated name and the token it showed. No caller without one has that name,
+    whatever session it claims.
+    """
+    found = select(tokens.c.token, tokens.c.agent).where(*meant).cte("found", recursive=True, nesting=True)
+    child = tokens.alias("child")
+    issued = child.c.issued_by == literal("agent:") + found.c.agent + literal("/") + found.c.token
+    children = select(child.c.token, child.c.agent).select_from(child.join(found, issued))
+    whole = found.union(children.where(child.c.project == project))
+    return select(whole.c.token)
 
 
 def count(connection: Connection, project: str, moment: datetime) -> int:

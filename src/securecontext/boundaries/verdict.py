@@ -27,6 +27,7 @@ class Broken(StrEnum):
     BROKEN_LINK = "broken_link"
     ALTERED_BODY = "altered_body"
     MISSING_BODY = "missing_body"
+    RETURNED_BODY = "returned_body"
     FOREIGN_BODY = "foreign_body"
     HEAD_MISMATCH = "head_mismatch"
     MISSING_HEAD = "missing_head"
@@ -48,7 +49,8 @@ EXPLAINED = {
     Broken.ALTERED_COLUMN: "a column says something else than the signed entry",
     Broken.BROKEN_LINK: "the entry does not follow the one before it",
     Broken.ALTERED_BODY: "the body is not the one that the entry was written with",
-    Broken.MISSING_BODY: "the body or its salt is missing",
+    Broken.MISSING_BODY: "the body or its salt is missing, and no purge is entered that took it",
+    Broken.RETURNED_BODY: "a body that was purged is there again",
     Broken.FOREIGN_BODY: "there is a body without an entry",
     Broken.HEAD_MISMATCH: "the stream's head does not name its newest entry, or its MAC does not fit",
     Broken.MISSING_HEAD: "the stream has entries and no head",
@@ -115,6 +117,7 @@ class Verdict:
         unanchored: entries that no anchor outside the database vouches for.
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
+        purged: entries among them whose body was purged, as an entry says.
         checked: entries that this check read; the others were found good before.
         incremental: whether it began where an earlier one ended.
         full_at: when everything was read last; empty where nobody knows the time.
@@ -129,6 +132,7 @@ class Verdict:
     unanchored: int
     checkpoints: int = 0
     read_error: str | None = None
+    purged: int = 0
     checked: int = 0
     incremental: bool = False
     full_at: str = ""
@@ -150,6 +154,7 @@ class Verdict:
             "broken_kind": self.broken_at.kind.value if self.broken_at else None,
             "broken": self.broken,
             "unanchored": self.unanchored,
+            "purged": self.purged,
             "read_error": self.read_error,
             "check": "incremental" if self.incremental else "full",
             "checked": self.checked,
@@ -170,6 +175,10 @@ class Verdict:
         lines += [finding.sentence() for finding in self.findings]
         if self.broken > len(self.findings):
             lines.append(f"… and {self.broken - len(self.findings)} more broken places.")
+        if self.purged:
+            lines.append(
+                f"{self.purged} bodies were purged; that is entered, and what they said is not known any more."
+            )
         if self.read_error is not None:
             lines.append(f"The ledger could not be read to its end: {self.read_error}.")
         if self.status is Status.ROLLED_BACK:

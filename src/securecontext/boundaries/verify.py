@@ -4,14 +4,16 @@ Statements that are each consistent in themselves, so a writer at work does not 
 
 1. the signed checkpoints;
 2. every entry with its body, with its stream's head if that names it, and with its leaf of the tree; then every head
-   that names no entry, every body without an entry, and every leaf without one (``verify_entries``);
+   that names no entry, every body without an entry, every leaf without one, and every missing body against the
+   entries of purges (``verify_entries``);
 3. the nodes of the tree against the leaves, and each signed root against them (``verify_tree``);
 4. what was anchored outside the database against the tree (``verify_anchors``).
 
 A **full** check reads all of it. An **incremental** one begins at the mark of a good check (``marks``) and does the
 same with what came after: entries, leaves, checkpoints, anchors. It begins from the tree that the mark names, so
 nothing new can stand on another past; what was changed in the rows below the mark is for the full check to find. An
-incremental check that stumbles over anything is not believed: a full one is made, and its answer is given.
+incremental check that stumbles over anything is not believed: a full one is made, and its answer is given. So it is
+after a purge, whose entry names bodies below the mark.
 
 What came after the last anchor out of the attacker's reach can be cut off with heads of that time, unseen.
 """
@@ -240,7 +242,7 @@ class _Run:
         verdict = Verdict(
             status, entries, check.streams, len(check.agents), tuple(check.findings), check.broken,
             unanchored=max(entries - self._anchored.size, 0), checkpoints=checkpoints, read_error=self._read_error,
-            checked=check.entries, incremental=since is not None, full_at=full_at,
+            checked=check.entries, purged=check.gaps.bodies, incremental=since is not None, full_at=full_at,
         )  # fmt: skip
         good = status in (Status.OK, Status.UNANCHORED)
         return Outcome(verdict, self._mark(checkpoints, full_at) if good and full_at else None)

@@ -15,6 +15,7 @@ from securecontext.boundaries import chain
 from securecontext.boundaries.canonical import SAFE_INTEGER
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.marks import Mark
+from securecontext.boundaries.purge import Gaps
 from securecontext.boundaries.tiles import Tiles
 from securecontext.boundaries.tree import leaf_hash
 from securecontext.boundaries.verdict import MOST_FINDINGS, Broken, Finding
@@ -30,7 +31,8 @@ _same_head = (h.log == e.log) & (h.stream == e.stream) & (h.seq == e.seq)
 _rows = (
     select(
         e.entry, e.log, e.stream, e.seq, e.canonical, e.mac, e.kid, e.ts, e.kind, e.principal, e.claimed_agent,
-        e.body_digest, e.prev, e.leaf_index, b.salt, b.body, h.seq, h.head, h.mac,
+        e.body_digest, e.prev, e.leaf_index, b.salt, b.body, b.purged_at, h.seq, h.head,
+        h.mac,
     )
     .select_from(ledger_entries.outerjoin(ledger_bodies, _same_body).outerjoin(ledger_heads, _same_head))
     .order_by(e.stream, e.seq, e.entry)
@@ -49,7 +51,7 @@ _since = _rows.where(
     ),
 )
 """What came after a mark: by its place in the tree, by having none, or by its row, whichever says so."""
-_before = select(e.canonical, e.mac).where(
+_one = select(e.entry, e.canonical, e.mac).where(
     e.log == bindparam("log"), e.stream == bindparam("of"), e.seq == bindparam("at")
 )
 _stray_heads = (
@@ -91,6 +93,7 @@ class Check:
         self.streams = 0
         self.last_row = since.last if since else 0
         self.agents: set[str] = set(since.agents) if since else set()
+        self.gaps = Gaps()
         self._connection = connection
         self._keyring = keyring
         self._since = since
@@ -111,10 +114,12 @@ class Check:
         self._first = since.size if since else 0
         self._seen = bytearray()
         self._erased: dict[str, bool] = {}
+        self._named: set[tuple[object, object]] = set()
 
     def note(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
         """Record a broken place."""
         self.broken += 1
+        self._named.add((stream, seq))
         if len(self.findings) < MOST_FINDINGS:
             number = seq if type(seq) is int else 0
             self.findings.append(Finding(kind, str(stream), number, row if type(row) is int else None))
@@ -137,7 +142,16 @@ class Check:
                 self.note(Broken.FOREIGN_BODY, stream, seq)
         else:
             self.streams = int(self._connection.execute(_heads, {"log": self.log}).scalar() or 0)
+        for broken, of, number in self.gaps.unexplained():
+            if (of, number) not in self._named:
+                told = len(self.findings) < MOST_FINDINGS
+                self.note(broken, of, number, self._row_of(of, number) if told else None)
         self._end_of_log()
+
+    def _row_of(self, stream: str, seq: int) -> object:
+        here = {"log": self.log, "of": stream, "at": seq}
+        found = self._connection.execute(_one, here).first()
+        return None if found is None else found[0]
 
     def _wanted(self) -> tuple[Select[Any], dict[str, Any]]:
         if self._since is None:
@@ -157,7 +171,7 @@ class Check:
         """Check one entry: bytes, MAC, place, body, head, leaf. It yields one finding at most."""
         (
             row, log, stream, seq, data, mac, kid, ts, kind, principal, agent, digest, prev, leaf, salt, body,
-            head_seq, head, head_mac,
+            purged_at, head_seq, head, head_mac,
         ) = stored  # fmt: skip
         self.entries += 1
         if type(stream) is not str or type(seq) is not int:
@@ -175,7 +189,13 @@ class Check:
         actual = None
         if finding is None:
             actual = chain.entry_hash(data, mac)
-            finding = self._place(seq, prev) or _body(salt, body, digest)
+            finding = self._place(seq, prev)
+        if finding is None and salt is None and body is None:
+            self.gaps.missing(stream, seq, digest, purged_at)
+        elif finding is None:
+            finding = _body(salt, body, digest, purged_at)
+            if finding is None and kind == "purge":
+                self.gaps.claim(body)
         if head_seq is not None:
             self._head_at = seq
             if finding is None and not self._authentic_head(stream, seq, head, head_mac, actual):
@@ -196,10 +216,10 @@ class Check:
         if self._since is None or seq <= 1:
             return
         # The entry before is below the mark. What is new names its hash, under a MAC, so it speaks for it.
-        found = self._connection.execute(_before, {"log": self.log, "of": stream, "at": seq - 1}).first()
+        found = self._connection.execute(_one, {"log": self.log, "of": stream, "at": seq - 1}).first()
         if found is None:
             return  # told as missing by the entry itself
-        data, mac = found
+        _, data, mac = found
         whole = type(data) is bytes and type(mac) is bytes
         self._seq, self._prev = seq - 1, chain.entry_hash(data, mac) if whole else ""
 
@@ -331,9 +351,10 @@ def _rebuilds(columns: tuple[Any, ...], data: bytes) -> bool:
         return False
 
 
-def _body(salt: object, body: object, digest: str) -> Broken | None:
+def _body(salt: object, body: object, digest: str, purged_at: object) -> Broken | None:
     if salt is None or body is None:
         return Broken.MISSING_BODY
     if type(salt) is not bytes or type(body) is not bytes or len(salt) != chain.SALT_BYTES:
         return Broken.ALTERED_BODY
-    return None if chain.body_digest(salt, body) == digest else Broken.ALTERED_BODY
+    kept = purged_at is None and chain.body_digest(salt, body) == digest
+    return None if kept else Broken.ALTERED_BODY

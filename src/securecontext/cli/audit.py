@@ -76,6 +76,7 @@ def _show(report: Report, *, as_json: bool) -> None:
             "entries": report.entries,
             "size": report.size,
             "checkpoints": report.checkpoints,
+            "purged": report.purged,
             "proof": report.proof,
             "fingerprint": report.pinned,
             "problems": report.problems,
@@ -86,6 +87,8 @@ def _show(report: Report, *, as_json: bool) -> None:
         typer.echo(
             f"{status}: {report.entries} entries {what} {report.size} under {report.checkpoints} checkpoints."
         )
+        if report.purged:
+            typer.echo(f"Purged bodies: {report.purged}.")
         typer.echo(f"First signer: {report.pinned or 'none'}")
         for problem in report.problems:
             typer.echo(problem)

@@ -304,6 +304,14 @@ def up_to(most: int, *kinds: str) -> ScalarSelect[int]:
     return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
+def of_session(connection: Connection, project: str, session: str, by: str | None = None) -> list[int]:
+    """Return the documents that a session stored; of one principal, or of every one."""
+    query = select(documents.c.document).where(documents.c.project == project, documents.c.session == session)
+    if by is not None:
+        query = query.where(documents.c.created_by == by)
+    return [int(row[0]) for row in connection.execute(query)]
+
+
 def expired(connection: Connection, project: str, moment: str) -> list[int]:
     """Return the documents whose time is over."""
     query = select(documents.c.document).where(

@@ -107,7 +107,7 @@ class Undone:
     archived: tuple[int, ...]
 
 
-_COLUMNS = (
+COLUMNS = (
     facts.c.fact,
     facts.c.agent,
     facts.c.key,
@@ -121,22 +121,20 @@ _COLUMNS = (
     facts.c.created_by,
 )
 _PLACE = (facts.c.project == bindparam("in_project")) & (facts.c.agent == bindparam("in_agent"))
-_CURRENT = select(*_COLUMNS).where(
+_CURRENT = select(*COLUMNS).where(
     _PLACE,
     facts.c.key == bindparam("of_key"),
     or_(facts.c.state == "active", facts.c.state == "archived"),  # `in_` costs more at each call
 )
 _COUNT = select(func.count()).select_from(facts).where(_PLACE, facts.c.state == "active")
-_ACTIVE = select(*_COLUMNS).where(_PLACE, facts.c.state == "active")
+_ACTIVE = select(*COLUMNS).where(_PLACE, facts.c.state == "active")
 _INSERT = insert(facts)
 _RETIRE = update(facts).where(facts.c.fact == bindparam("which")).values(state=bindparam("new_state"))
 _POINT = update(facts).where(facts.c.fact == bindparam("which")).values(replaced_by=bindparam("by"))
-_REPLACED_BY = (
-    select(*_COLUMNS).where(facts.c.replaced_by == bindparam("which")).order_by(facts.c.fact.desc())
-)
-_OF_KEY = select(*_COLUMNS).where(_PLACE, facts.c.key == bindparam("of_key")).order_by(facts.c.fact)
+_REPLACED_BY = select(*COLUMNS).where(facts.c.replaced_by == bindparam("which")).order_by(facts.c.fact.desc())
+_OF_KEY = select(*COLUMNS).where(_PLACE, facts.c.key == bindparam("of_key")).order_by(facts.c.fact)
 _ACTIVE_OF = (
-    select(*_COLUMNS)
+    select(*COLUMNS)
     .where(
         facts.c.project == bindparam("in_project"),
         facts.c.agent.in_(bindparam("of_agents", expanding=True)),
@@ -144,7 +142,7 @@ _ACTIVE_OF = (
     )
     .order_by(facts.c.importance.desc(), facts.c.created_at.desc(), facts.c.fact.desc())
 )
-_BY_IDS = select(*_COLUMNS).where(
+_BY_IDS = select(*COLUMNS).where(
     facts.c.project == bindparam("in_project"), facts.c.fact.in_(bindparam("ids", expanding=True))
 )
 
@@ -341,7 +339,7 @@ def any_of(connection: Connection, project: str) -> bool:
 
 def every(connection: Connection, *, project: str, agent: str | None, states: Sequence[str]) -> list[Fact]:
     """Return facts for a person's list or export: by notebook, then key, then age."""
-    query = select(*_COLUMNS).where(facts.c.project == project, or_(*(facts.c.state == s for s in states)))
+    query = select(*COLUMNS).where(facts.c.project == project, or_(*(facts.c.state == s for s in states)))
     if agent is not None:
         query = query.where(facts.c.agent == agent)
     return [_fact(r) for r in connection.execute(query.order_by(facts.c.agent, facts.c.key, facts.c.fact))]

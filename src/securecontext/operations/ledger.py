@@ -37,6 +37,7 @@ class VerifyOutput(Output):
     broken_kind: str | None = None
     broken: int
     unanchored: int
+    purged: int = 0
     read_error: str | None = None
     check: str
     checked: int

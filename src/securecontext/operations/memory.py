@@ -58,8 +58,10 @@ def capacity_in(connection: Connection, project: str) -> Capacity:
     return capacity(sources=sources, broadcasts=broadcasts, agents=agents)
 
 
-def index_fact(context: Context, fact: int, agent: str, key: str, value: str) -> None:
-    """Let search find a fact."""
+def index_fact(
+    context: Context, fact: int, agent: str, key: str, value: str, session: str | None = None
+) -> None:
+    """Let search find a fact, as one of the session that stored it; of the caller's by default."""
     archive.index(
         context.connection,
         context.text,
@@ -67,7 +69,7 @@ def index_fact(context: Context, fact: int, agent: str, key: str, value: str) ->
         parent_kind=archive.FACT,
         parent=fact,
         pieces=archive.pieces_of(key, value),
-        session=context.principal.session,
+        session=context.principal.session if session is None else session,
         moment=timestamp(context.moment),
     )
 

@@ -11,13 +11,16 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from securecontext.boundaries.audit import LedgerRow
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
+from securecontext.boundaries.policy import Unlocked
+from securecontext.boundaries.purge import Purged
 from securecontext.boundaries.signers import Signers
+from securecontext.boundaries.tail import LedgerRow
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
+from securecontext.types.ledger import EntryKind
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
 
@@ -96,6 +99,24 @@ class Ledgers(Protocol):
     def export(self, connection: Connection, *, bodies: bool) -> Iterator[bytes]:
         """Yield the bundle of the whole ledger that this connection sees."""
 
+    def purge(
+        self,
+        connection: Connection,
+        session: str,
+        by: str | None,
+        moment: datetime,
+        kept: Sequence[EntryKind],
+    ) -> Purged:
+        """Purge the bodies of a session's entries in the ledger that this connection writes.
+
+        Args:
+            connection: inside the writer's transaction.
+            session: its name.
+            by: the principal whose entries; None for every one's.
+            moment: now.
+            kept: kinds whose bodies stay.
+        """
+
     def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
         """Return the newest entries of the ledger that this connection sees, newest first."""
 
@@ -117,6 +138,10 @@ class World(Protocol):
     @property
     def limits(self) -> Limits:
         """What callers are held to."""
+
+    @property
+    def operator(self) -> Unlocked:
+        """Knows at which terminals the operator is."""
 
     @property
     def code(self) -> Code:

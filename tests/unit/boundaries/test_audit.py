@@ -5,7 +5,8 @@ from datetime import datetime
 import pytest
 
 from securecontext.boundaries import chain
-from securecontext.boundaries.audit import Ledger, tail
+from securecontext.boundaries.audit import Ledger
+from securecontext.boundaries.tail import tail
 from securecontext.boundaries.verdict import Status
 from securecontext.types.errors import Conflict, ContractBroken, InvalidInput, Tampered
 from tests.ledger_case import LOG, MOMENT, draft

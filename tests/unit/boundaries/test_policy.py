@@ -24,9 +24,13 @@ MANAGING = {
     Permission.MEMORY_MANAGE,
     Permission.PROJECT_MANAGE,
     Permission.LEDGER_READ,
+    Permission.LEDGER_MANAGE,
     Permission.SERVICE_MANAGE,
     Permission.KEYS_MANAGE,
     Permission.TOKEN_MANAGE,
+    Permission.SESSION_PURGE_ANY,
+    Permission.BACKUP_MAKE,
+    Permission.BACKUP_RESTORE,
 }
 ROLES = [in_role(role) for role in Role]
 EVERYBODY = [AGENT, HOOK, PERSON, *ROLES]
@@ -88,11 +92,19 @@ def test_w_19_a_role_has_no_more_rights_at_an_unlocked_terminal(role):
 
 @pytest.mark.parametrize("permission", list(Permission))
 @pytest.mark.parametrize("role", [None, "", "root", "Orchestrator"])
-def test_a_token_of_no_known_role_may_nothing(role, permission):
+@pytest.mark.parametrize("standing", [Standing.PERSON, Standing.HOOK])
+def test_a_token_of_no_known_role_may_nothing(role, permission, standing):
     with pytest.raises(Denied):
-        Policy(Unlocked()).check(
-            replace(in_role(Role.WORKER), role=role, standing=Standing.PERSON), permission
-        )
+        Policy(Unlocked()).check(replace(in_role(Role.WORKER), role=role, standing=standing), permission)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_w_19_a_hook_with_a_token_reports_and_does_nothing_else(role):
+    """Not even an orchestrator's hook issues tokens, and no agent reports as hooks do."""
+    for permission in Permission:
+        hook = decide(replace(in_role(role), standing=Standing.HOOK), permission)
+        assert hook.allowed == (permission in GRANTS[Standing.HOOK])
+        assert not (decide(in_role(role), permission).allowed and permission is Permission.SESSION_REPORT)
 
 
 @pytest.mark.parametrize("permission", list(Permission))
