@@ -37,7 +37,7 @@ GROUPS = {
     "archive": "Documents and session summaries: list, show, forget.",
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end, prove it to others.",
-    "keys": "Keys of encrypted texts: status, rotate, destroy.",
+    "keys": "Keys of encrypted texts, and the roots of all keys: status, rotate, destroy.",
     "integrity": "The installed code against its signed baseline: check, accept.",
     "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",

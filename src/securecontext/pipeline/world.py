@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
@@ -191,6 +191,9 @@ class World(Protocol):
 
     def settle_project(self, project: str) -> None:
         """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
+
+    def plan_root(self, name: Literal["encryption", "tokens", "skills"]) -> tuple[str, str]:
+        """Have a root rotated at the next start of the service; return its id, and that of the next one."""
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""
