@@ -13,7 +13,7 @@ from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of
 from securecontext.app.stores import Stores
 from securecontext.app.verification import Verification
-from securecontext.boundaries import export, purge, signers
+from securecontext.boundaries import escrow, export, purge, signers
 from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.tail import LedgerRow, tail
@@ -61,6 +61,18 @@ class Ledgers:
     def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
         """Verify a store's ledger: what came after the last good check, or all of it."""
         return self._verification.check(store, whole=whole)
+
+    def escrow(self, passphrase: str) -> str:
+        """Return an escrow of the ledger root, encrypted with a passphrase: see `boundaries.escrow`."""
+        return escrow.make(self._keyring, passphrase)
+
+    def verify_recalled(self, store: Store, given: str, passphrase: str) -> Verdict:
+        """Verify every entry of a store's ledger, also those whose key is erased, with what an escrow gives back.
+
+        Raises:
+            InvalidInput, Denied: the escrow is none of ours, or does not open.
+        """
+        return self._verification.recalled(store, escrow.recall(self._keyring, given, passphrase))
 
     def verify_due(self, pace: Pace) -> None:
         """Verify every open ledger whole that was not for a day, and say in the log what is found."""

@@ -44,6 +44,13 @@ class Verification:
         """Check every entry of the ledger that a connection sees; nothing is remembered of it."""
         return self._full(connection, log_of(connection), None, None).verdict
 
+    def recalled(self, store: Store, keyring: Keyring) -> Verdict:
+        """Check every entry, with a keyring that holds erased keys again; nothing is remembered of it."""
+        with store.read() as connection:
+            name = log_of(connection)
+            found = full(connection, name, keyring, anchors=self._anchors, moment=self._clock())
+        return found.verdict
+
     def check(self, store: Store, *, whole: bool, pace: Pace | None = None) -> Verdict:
         """Check a ledger of our own: from its mark, where one counts and nothing is found; else all of it.
 

@@ -73,7 +73,7 @@ class _Root:
 class Keyring:
     """The roots of one installation, opened and checked. Make it with `Keyring.open`; safe to share by threads."""
 
-    __slots__ = ("_derived", "_folder", "_lock", "_roots", "_writing")
+    __slots__ = ("_derived", "_folder", "_lock", "_recalled", "_roots", "_writing")
 
     @require(
         lambda roots: (
@@ -89,6 +89,8 @@ class Keyring:
         self._roots = roots
         self._writing = roots["ledger"]
         """The ledger root of the epoch that is written in: the stored one, or while an epoch ends the one after it."""
+        self._recalled: dict[int, _Root] = {}
+        """Roots of past epochs that an escrow gave back, by epoch: to check with, never to write."""
         self._lock = threading.Lock()
         self._derived: Callable[[_Root, str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
 
@@ -152,7 +154,8 @@ class Keyring:
 
     def erased(self, kid: str) -> bool:
         """Say whether a key was this installation's and is gone with its epoch."""
-        return self._epoch(kid) in range(self._roots["ledger"].epoch)
+        epoch = self._epoch(kid)
+        return epoch in range(self._roots["ledger"].epoch) and epoch not in self._recalled
 
     def derive(self, label: str, length: int, kid: str | None = None) -> bytes:
         """Return a key derived from the ledger root of an epoch, by default the one that is written in.
@@ -188,6 +191,30 @@ class Keyring:
                 private_files.replace(descriptor, "ledger.root", coming.line())
             self._roots["ledger"] = coming
             self._derived = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
+
+    def ledger_line(self) -> bytes:
+        """Return the line of the ledger root that is written with; for an escrow alone."""
+        return self._writing.line()
+
+    def recalling(self, line: bytes) -> Keyring:
+        """Return a keyring that holds the erased ledger roots too, from the one of a line on. It is for checking only.
+
+        Raises:
+            InvalidInput: ``escrow_foreign``: the present root does not follow from that one.
+        """
+        present = self._roots["ledger"]
+        past = _parse(line, self._folder / "ledger.root", "ledger")
+        recalled = Keyring(self._folder, dict(self._roots))
+        while past.epoch < present.epoch:
+            recalled._recalled[past.epoch] = past
+            past = _ratcheted(past)
+        if past.kid != present.kid or not secrets.compare_digest(past.secret, present.secret):
+            raise InvalidInput(
+                "escrow_foreign",
+                "The escrow is of another installation, or of a later epoch than this one has.",
+                "Name the escrow that was made here.",
+            )
+        return recalled
 
     def root_id(self, name: RootName) -> str:
         """Return the id of a root: another one after a rotation."""
@@ -256,6 +283,8 @@ class Keyring:
         if kid == stored.kid:
             return stored
         epoch = self._epoch(kid)
+        if epoch in self._recalled:
+            return self._recalled[epoch]
         if 0 <= epoch < stored.epoch:
             raise Unavailable(
                 "ledger_key_erased",

@@ -244,7 +244,7 @@ class Check:
             if finding is not None:
                 return finding
         if self._erased[kid]:
-            if type(leaf) is not int or leaf >= self._signed.last.get(kid, 0):
+            if type(leaf) is not int or not 0 <= leaf < self._signed.last.get(kid, 0):
                 return Broken.UNVOUCHED
             return None if rebuilt and in_place else Broken.ALTERED_COLUMN
         # Moved here from where it was written, it fits the key of that place.

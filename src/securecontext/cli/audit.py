@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from securecontext import rendezvous
 from securecontext.boundaries.bundle import Report, check
 from securecontext.cli.answers import EXIT_TAMPERED, ask, refuse, show
 from securecontext.cli.derive import Json, Project
+from securecontext.cli.escrow import verify_with
 from securecontext.types.errors import InvalidInput, ZcError
 
 
@@ -28,15 +30,27 @@ def verify(
     key: Annotated[
         str, typer.Option("--key", help="With --public: the fingerprint that `zc audit key` showed.")
     ] = "",
+    escrow: Annotated[
+        str | None,
+        typer.Option("--escrow", help="Every entry, with the erased keys that this escrow gives back."),
+    ] = None,
     project: Project = None,
     as_json: Json = False,
 ) -> None:
     """Verify the ledger: what came after the last good check, or every entry; exit code 6 unless it is OK."""
     if public is not None:
-        if database or machine or project or full:
+        if database or machine or project or full or escrow:
             wrong = InvalidInput("one_ledger", "--public names a bundle.", "Leave the other options out.")
             refuse(wrong, as_json=as_json)
         _show(_checked(public, key, as_json=as_json), as_json=as_json)
+        return
+    if escrow is not None:
+        if database is not None:
+            wrong = InvalidInput("one_ledger", "--escrow needs our own ledger.", "Leave --database out.")
+            refuse(wrong, as_json=as_json)
+        here = rendezvous.caller_headers().get("project-path") or "/"
+        folder = str(Path(project).absolute()) if project else here
+        verify_with(escrow, "" if machine else folder, as_json=as_json)
         return
     given = {
         "machine": machine,
