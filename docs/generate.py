@@ -13,6 +13,7 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
+from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
@@ -146,6 +147,12 @@ def _limits() -> str:
             f"{limits.QUOTA_MB:g} MiB",
             "`ZC_QUOTA_MB`",
             f"`quota_reached`, for {stores}, and what `import.predecessor` brings in",
+        ),
+        (
+            "encrypted texts that one search reads",
+            f"{sealed.MOST_TEXTS}, or {sealed.MOST_CHARACTERS:,} characters; the newest",
+            "",
+            "the others are counted in the answer",
         ),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -5,17 +5,20 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, insert, text
 
+from securecontext.boundaries import chain
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import sequence
 from securecontext.boundaries.signers import enlist
 from securecontext.boundaries.tiles import Tiles
+from securecontext.boundaries.tree import leaf_hash
 from securecontext.boundaries.verify import verify
 from securecontext.storage.postgres import open_postgres
-from securecontext.storage.tables import metadata
+from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads, metadata
+from securecontext.types.ids import timestamp
 from securecontext.types.ledger import EntryDraft
 from tests.engines.fixtures import ENGINES
 
@@ -104,6 +107,38 @@ class Case:
         enlist(self.keyring, MOMENT)
         self.sequence(closing=ending)
         self.keyring.end_epoch()
+
+    def forge(self, kid, leaves, stream="uid:1000/forged", entry=-1_000_000):
+        """Insert entries as a thief of the database would who has no key: chained, with a head, and with MACs of his.
+
+        Args:
+            kid: the key that they are said to be written with.
+            leaves: the place in the tree that each of them claims.
+            stream: where they stand.
+            entry: the row number of the first one.
+
+        Returns:
+            Their leaf hashes, side by side.
+        """
+        prev, hashes = chain.genesis(self.log, stream), b""
+        self.sql("DROP INDEX IF EXISTS ux_ledger_entries_leaf")
+        for seq, leaf in enumerate(leaves, 1):
+            digest = chain.body_digest(bytes(16), b"{}")
+            forged = chain.Entry(
+                self.log, stream, seq, kid, timestamp(MOMENT), "call", "uid:1000", "dev", digest, prev
+            )
+            data, mac = chain.encode(forged), bytes([seq % 256]) * 32
+            members = {name: getattr(forged, name) for name in forged.__slots__}
+            row = members | {"entry": entry + seq, "canonical": data, "mac": mac, "leaf_index": leaf}
+            body = {"log": self.log, "stream": stream, "seq": seq, "salt": bytes(16), "body": b"{}"}
+            with self.connection.begin():
+                self.connection.execute(insert(ledger_entries), row)
+                self.connection.execute(insert(ledger_bodies), body)
+            prev, hashes = chain.entry_hash(data, mac), hashes + leaf_hash(data + mac)
+        head = {"log": self.log, "stream": stream, "seq": len(leaves), "head": prev, "mac": bytes(32)}
+        with self.connection.begin():
+            self.connection.execute(insert(ledger_heads), head)
+        return hashes
 
     def sql(self, statement, **values):
         with self.connection.begin():

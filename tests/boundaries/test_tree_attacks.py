@@ -12,6 +12,7 @@ from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.notes import Checkpoint
 from securecontext.boundaries.sequencer import Signed, newest
 from securecontext.boundaries.signers import read, signing_keys
+from securecontext.boundaries.tiles import WIDTH
 from securecontext.boundaries.verify import GRACE, verify
 from securecontext.types.errors import Tampered
 from tests.ledger_case import MOMENT, Case, draft
@@ -101,6 +102,39 @@ def test_an_entry_forged_for_an_erased_epoch_is_named_and_gets_no_place(filled):
     with pytest.raises(Tampered) as refused:
         filled.sequence()
     assert refused.value.code == "ledger_entry_forged"
+
+
+def test_rt_s0_07_entries_forged_before_the_first_place_of_the_tree_are_named(filled):
+    """The thief of the database gives his entries places that no checkpoint covers, and a tile of their own."""
+    old = filled.keyring.kid
+    filled.end_epoch()
+    hashes = filled.forge(old, range(-WIDTH, 0))
+    for missing, wanted in ((0, "unvouched"), (1, "unvouched")):
+        filled.sql("DELETE FROM ledger_tiles WHERE tile < 0")
+        if not missing:
+            filled.sql(
+                "INSERT INTO ledger_tiles (log, level, tile, hashes) VALUES (:log, 0, -1, :hashes)",
+                log=filled.log, hashes=hashes,
+            )  # fmt: skip
+        verdict = filled.verify()
+        assert verdict.status.value == "TAMPERED" and wanted in {f.kind.value for f in verdict.findings}
+        assert verdict.broken == WIDTH
+
+
+def test_an_entry_moved_before_the_first_place_is_named_without_counting_up_to_it(filled):
+    filled.sql("UPDATE ledger_entries SET leaf_index = :far WHERE entry = 50", far=-(2**62))
+    assert {"altered_leaf", "missing_leaf"} <= kinds(filled)
+
+
+@pytest.mark.parametrize("entry", [-1_000_000, 1_000_000])
+def test_rt_s0_07_an_entry_forged_at_the_place_of_another_is_named(filled, entry):
+    """Which of two rows at one place is read first is the database's choice, so neither may hide the other."""
+    old = filled.keyring.kid
+    filled.end_epoch()
+    filled.forge(old, [50], entry=entry)
+    verdict = filled.verify()
+    assert verdict.status.value == "TAMPERED"
+    assert entry + 1 in {found.entry for found in verdict.findings}
 
 
 def test_w_05_a_stream_cut_with_its_head_and_bodies_is_named(filled):

@@ -19,7 +19,9 @@ from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
 from securecontext.app.stores import Stores
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
+from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
@@ -49,6 +51,7 @@ class App:
         clock: the present moment.
 
     Attributes:
+        bodies: seals and opens confidential and restricted texts.
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
@@ -66,7 +69,9 @@ class App:
         self._keyring = keyring = Keyring.open(home / "keys", settings.machine_secret)
         rotation = Rotation(home, keyring, clock)
         rotation.of_keys()
-        self.data_keys = DataKeys(home / "keys", keyring.root("encryption"), clock)
+        root = keyring.root("encryption")
+        self.data_keys = DataKeys(home / "keys", root, clock)
+        self.bodies = Bodies(StateEncryption(self.data_keys), root)
         self.operator = Operator(home / "keys")
         self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)

@@ -32,6 +32,8 @@ from securecontext.types.errors import InvalidInput, Tampered
 
 VERSION = 1
 MOST_PROBLEMS = 100
+_ORDER = {"bundle": 0, "signer": 1, "checkpoint": 2, "entry": 3, "inclusion": 3}
+"""Kinds of lines in the order that is demanded: what is signed is known before anything is held against it."""
 
 
 @dataclass(slots=True)
@@ -129,27 +131,31 @@ class _Reading:
         self._streams: dict[str, tuple[int, str]] = {}
         self._proved = 0
         self._gaps = Gaps()
+        self._stage = -1
 
     def line(self, data: bytes) -> None:
         found = json.loads(data)
+        stage = _ORDER[found["type"]]
+        if stage < self._stage or (stage == 0) != (self._stage < 0):
+            raise ValueError
+        self._stage = stage
         match found["type"]:
             case "bundle":
-                if found["v"] != VERSION or self.report.log:
+                if found["v"] != VERSION or type(found["log"]) is not str:
                     raise ValueError
-                self.report.log = str(found["log"])
+                self.report.log = found["log"]
             case "signer":
                 self._lines.append(found["line"].encode())
             case "checkpoint":
                 self._checkpoint(found["note"])
             case "entry":
                 self._entry(found)
-            case "inclusion":
-                self._inclusion(found)
             case _:
-                raise ValueError
+                self._inclusion(found)
 
     def _known(self) -> Signers:
         if self._signers is None:
+            self._signers = Signers([])  # a bad list is read once, not again for each checkpoint
             self._signers = Signers(self._lines)
             self.report.pinned = self._signers.pinned
             if self._pinned and self._pinned != self._signers.pinned:
@@ -204,7 +210,7 @@ class _Reading:
         self.report.proof = True
         hashes = [bytes.fromhex(each) for each in found["hashes"]]
         point = self._points[found["size"]]
-        leaf, digest = self._leaf or (-1, b"")
+        (leaf, digest), self._leaf = self._leaf or (-1, b""), None  # a proof speaks for one entry
         if leaf != found["leaf"] or not tree.included(digest, leaf, point.size, hashes, point.root):
             self.report.problem(f"The entry at {found['leaf']} is not proved to be in the tree.")
             return

@@ -18,10 +18,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -35,6 +36,7 @@ KEYS_HELD = 64
 """Public keys that are kept as they were read: a log has many checkpoints of few signers."""
 _DASH = "— "
 _ECDSA = ec.ECDSA(SHA256())
+_NO_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 def _parts(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """Return the text and its signatures as (name, key id and signature)."""
-    if len(note) > MOST_BYTES or any(c < " " and c != "\n" for c in note):
+    if len(note) > MOST_BYTES or _NO_TEXT.search(note):
         raise _malformed()
     text, blank, tail = note.rpartition("\n\n")
     lines = tail.split("\n")
@@ -216,7 +218,7 @@ def _holds_ed25519(keys: PublicKeys, signature: bytes, data: bytes) -> bool:
 def _holds_p256(keys: PublicKeys, signature: bytes, data: bytes) -> bool:
     try:
         _p256_key(keys.p256).verify(signature, data, _ECDSA)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
 

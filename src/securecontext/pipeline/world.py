@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
@@ -130,6 +131,10 @@ class World(Protocol):
     @property
     def machine(self) -> Store:
         """The machine's store."""
+
+    @property
+    def bodies(self) -> Bodies:
+        """What seals and opens confidential and restricted texts."""
 
     @property
     def facts(self) -> ServiceFacts:

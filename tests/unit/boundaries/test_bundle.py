@@ -1,10 +1,11 @@
+import itertools
 import json
 
 import pytest
 
-from securecontext.boundaries import bundle, export
+from securecontext.boundaries import bundle, chain, export
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.signers import read
+from securecontext.boundaries.signers import Signers, read
 from securecontext.types.errors import NotFound
 from tests.ledger_case import Case, draft
 
@@ -90,6 +91,74 @@ def test_exchanged_and_repeated_entries_are_refused(case):
         or bundle.check([*lines, lines[-1]], pinned).entries == 42
     )
     assert not bundle.check(lines[:-1], pinned).ok
+
+
+def forged(log, seq, prev=None):
+    """The line of an entry that nobody signed, and its hash."""
+    digest = chain.body_digest(bytes(16), b"{}")
+    prev = prev or chain.genesis(log, "uid:1000/forged")
+    entry = chain.Entry(
+        log,
+        "uid:1000/forged",
+        seq,
+        "sig_x.0",
+        "2026-11-22T01:02:03.000004Z",
+        "call",
+        "uid:1000",
+        "",
+        digest,
+        prev,
+    )
+    data, mac = chain.encode(entry), bytes(32)
+    return bundle.entry_line(seq - 1, data, mac, None, None), chain.entry_hash(data, mac)
+
+
+def test_rt_s0_07_entries_before_the_checkpoint_are_not_taken_for_what_it_signed(case):
+    """Held against no root when they were read, they must not pass because as many were signed."""
+    pinned, lines = read(case.keyring).pinned, whole(case)
+    head = [line for line in lines if json.loads(line)["type"] in ("bundle", "signer")]
+    points = [line for line in lines if json.loads(line)["type"] == "checkpoint"]
+    made, prev = [], None
+    for seq in range(1, 42):
+        line, prev = forged(case.log, seq, prev)
+        made.append(line)
+    assert not bundle.check([*head, *points, *made], pinned).ok
+    assert not bundle.check([*head, *made, *points], pinned).ok
+    assert not bundle.check([*head, *made, points[-1]], pinned).ok
+    assert not bundle.check([head[0], *made, *head[1:], points[-1]], pinned).ok
+
+
+def test_rt_s0_07_one_proof_does_not_vouch_for_two_entries(case):
+    pinned, lines = read(case.keyring).pinned, proof(case)
+    line, _ = forged(case.log, 1)
+    assert bundle.check([*lines, *lines[-2:]], pinned).ok
+    for changed in ([*lines, lines[-1], line], [*lines[:-2], line, *lines[-2:], lines[-1]]):
+        assert not bundle.check(changed, pinned).ok
+
+
+@pytest.mark.parametrize("make", [whole, proof])
+def test_lines_in_another_order_are_refused(case, make):
+    pinned, lines = read(case.keyring).pinned, make(case)
+    kinds = ("bundle", "signer", "checkpoint", "entry")
+    parts = {
+        kind: [line for line in lines if json.loads(line)["type"] == kind] for kind in (*kinds, "inclusion")
+    }
+    for order in itertools.permutations(kinds):
+        moved = [line for kind in (*order, "inclusion") for line in parts[kind]]
+        assert bundle.check(moved, pinned).ok == (order == kinds), order
+
+
+def test_a_bad_list_of_signers_is_read_once_however_many_checkpoints_follow(case, monkeypatch):
+    lines = whole(case)
+    reads = []
+    init = Signers.__init__
+    monkeypatch.setattr(
+        Signers, "__init__", lambda self, given: (reads.append(len(given)), init(self, given))[1]
+    )
+    point = next(line for line in lines if json.loads(line)["type"] == "checkpoint")
+    bad = canonical({"type": "signer", "line": "{}"})
+    assert not bundle.check([*lines[:2], bad, *[point] * 50]).ok
+    assert [n for n in reads if n] == [2]
 
 
 @pytest.mark.parametrize(

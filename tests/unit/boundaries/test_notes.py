@@ -101,3 +101,25 @@ def test_the_fingerprint_is_over_both_keys():
     assert KEYS.public.fingerprint != OTHER.public.fingerprint
     mixed = PublicKeys("sig_a.0", KEYS.public.ed25519, OTHER.public.p256)
     assert mixed.fingerprint not in (KEYS.public.fingerprint, OTHER.public.fingerprint)
+
+
+def test_a_lone_surrogate_makes_no_note():
+    for opened in (lambda note: open_note(note, KEYS.public), signer_of):
+        with pytest.raises(Tampered) as refused:
+            opened(NOTE.replace("1042", "104\ud800"))
+        assert refused.value.code == "note_malformed"
+
+
+def test_a_key_of_an_unknown_kind_signs_nothing():
+    """Its own signature of Ed25519 holds and its name fits, so that the other key is looked at."""
+    known = KEYS.public.p256
+    for changed in (
+        known.replace(bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030101")),
+        known.replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0205")),
+        b"",
+    ):
+        made = SigningKeys("sig_a.0", bytes(range(32)), 12345)
+        made.public = PublicKeys("sig_a.0", KEYS.public.ed25519, changed)
+        with pytest.raises(Tampered) as refused:
+            open_note(made.sign(POINT.text()), made.public)
+        assert refused.value.code == "note_not_signed"
