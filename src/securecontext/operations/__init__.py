@@ -17,7 +17,9 @@ from securecontext.operations import (
     purging,
     recall,
     recovery,
+    roots,
     sessions,
+    state,
 )
 
 __all__ = [
@@ -37,5 +39,7 @@ __all__ = [
     "purging",
     "recall",
     "recovery",
+    "roots",
     "sessions",
+    "state",
 ]
