@@ -17,6 +17,7 @@ from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.ledgers import Ledgers
 from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
+from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
 from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.bodies import Bodies
@@ -91,6 +92,7 @@ class App:
         self.gate = Gate(self.limits)
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
+        self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World

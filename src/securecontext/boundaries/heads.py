@@ -126,7 +126,11 @@ def _authentic(
     if keyring.erased(kid):
         leaf = leaf_hash(newest.canonical + newest.mac)
         return vouched(connection, log, signers.read(keyring), newest.leaf_index, leaf)
-    key = keyring.stream_key_for(kid, log, stream)
+    return macs_fit(keyring.stream_key_for(kid, log, stream), log, stream, stored, newest)
+
+
+def macs_fit(key: bytes, log: str, stream: str, stored: Any, newest: Any) -> bool:
+    """Say whether a stored head and its newest entry were made with the key of their stream."""
     return chain.same_mac(newest.mac, chain.mac(key, newest.canonical)) and chain.same_mac(
         stored.mac, chain.head_mac(key, log, stream, stored.seq, stored.head)
     )

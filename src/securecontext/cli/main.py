@@ -39,6 +39,7 @@ GROUPS = {
     "audit": "The ledger: verify it, look at its end, prove it to others.",
     "keys": "Keys of encrypted texts, and the roots of all keys: status, rotate, destroy.",
     "integrity": "The installed code against its signed baseline: check, accept.",
+    "state": "Whether what is stored keeps its invariants: check.",
     "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",
 }

@@ -19,6 +19,7 @@ from securecontext.operations import (
     recovery,
     roots,
     sessions,
+    state,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "recovery",
     "roots",
     "sessions",
+    "state",
 ]

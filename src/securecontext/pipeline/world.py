@@ -24,6 +24,7 @@ from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryKind
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
+from securecontext.types.state import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,13 @@ class Code(Protocol):
 
     def accept(self) -> Judgement:
         """Make what is there now the baseline; return what would have been thought of it otherwise."""
+
+
+class State(Protocol):
+    """The stored state against its invariants."""
+
+    def check(self) -> Sequence[Flaw]:
+        """Return every invariant that is broken; a new one is an entry of the machine's ledger."""
 
 
 class DataKeys(Protocol):
@@ -151,6 +159,10 @@ class World(Protocol):
     @property
     def code(self) -> Code:
         """The installed code."""
+
+    @property
+    def state(self) -> State:
+        """The stored state."""
 
     @property
     def credentials(self) -> Credentials:

@@ -80,6 +80,7 @@ class Daemon:
                 self._watch(address),
                 self._guarded(self._warm),
                 self._guarded(self._look_at_code),
+                self._guarded(self._look_at_state),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
                 self._again(self._verify, VERIFY_SECONDS),
@@ -228,6 +229,10 @@ class Daemon:
             return  # it was looked at before anybody was served
         await asyncio.sleep(WARM_SECONDS)
         await self.listener.run(lambda: self.app.code.check(self.doors.let_pass))
+
+    async def _look_at_state(self) -> None:
+        await asyncio.sleep(WARM_SECONDS)
+        await self.listener.run(lambda: self.app.state.check(self.doors.let_pass))
 
     async def _drain_spool(self) -> None:
         if self._spool is None:
