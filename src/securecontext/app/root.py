@@ -19,13 +19,14 @@ from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
 from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
+from securecontext.boundaries.git_notes import GitNotes
 from securecontext.boundaries.installation import Installation
 from securecontext.boundaries.keys import Keyring, RootName
 from securecontext.boundaries.limits import Gate, Limits
@@ -76,7 +77,9 @@ class App:
         self.operator = Operator(home / "keys")
         self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)
-        others = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        others: list[Anchors] = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        if settings.witness_git:
+            others.append(GitNotes(settings.witness_git))
         self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
         rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
