@@ -13,7 +13,8 @@ WORDS: tuple[bytes, ...] = (
     b"\xcc\x81", b"\xef\xbb\xbf", b"\xf3\xa0\x81\xa1", b"-1", b"0", b"1e999", b"NaN",
     b"9007199254740993",
     b"1" * 5000,
-    b"true", b"null", b"{}", b"[]", b'""', b"[" * 5000, b'{"a":' * 2000, b"\\ud800", b"\\u0000", b"../", b"..\\", b"%2e%2e%2f", b"&#x2e;",
+    b"true", b"null", b"{}", b"[]", b'""', b"[" * 5000,
+    b'{"a":' * 2000, b"\\ud800", b"\\u0000", b"../", b"..\\", b"%2e%2e%2f", b"&#x2e;",
     b"<script", b"javascript:", b"onload=", b"AKIA", b"-----BEGIN PRIVATE KEY-----", b"://a:b@", b"=", b"==", b".",
     b"zcst.", b"\xe2\x80\x94 ", b"securecontext/", b"A" * 300,
 )  # fmt: skip
