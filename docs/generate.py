@@ -13,6 +13,8 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
+from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TOKENS, TREES
+from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
 from securecontext.pipeline.operation import CATALOGUE, Operation
@@ -28,6 +30,10 @@ AUDIENCES = {
     Standing.PERSON: "## For people\n\nEach is a command and an HTTP route; agents do not see them.",
     Standing.HOOK: "## For hooks\n\nWhat the plugin's hooks report; neither tool nor command.",
 }
+
+
+REFUSED_IN = {"filesystem.py": "The path", "url.py": "The URL"}
+"""Of validators that refuse one thing in many ways, what they refuse; there `_refused` is given code and reason."""
 
 
 def pages() -> dict[str, str]:
@@ -143,6 +149,12 @@ def _limits() -> str:
             "`ZC_QUOTA_MB`",
             f"`quota_reached`, for {stores}, and what `import.predecessor` brings in",
         ),
+        (
+            "encrypted texts that one search reads",
+            f"{sealed.MOST_TEXTS}, or {sealed.MOST_CHARACTERS:,} characters; the newest",
+            "",
+            "the others are counted in the answer",
+        ),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
@@ -167,6 +179,9 @@ def _errors() -> str:
                 code, message = node.args[0], node.args[1]
                 if isinstance(code, ast.Constant) and isinstance(code.value, str):
                     found.setdefault(code.value, (node.func.id, _text(message)))
+            if _refuses(node) and file.name in REFUSED_IN:
+                code, what = (ast.literal_eval(part) for part in node.args[:2])
+                found.setdefault(code, ("InvalidInput", f"{REFUSED_IN[file.name]} {what}."))
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 names = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else []
                 if [name.id for name in names[:2] if isinstance(name, ast.Name)] == ["code", "what"]:
@@ -180,10 +195,27 @@ def _errors() -> str:
         kind = BY_NAME[name]
         rows.append(f"| `{code}` | {name} | {kind.http_status} | {kind.exit_code} | {message} |")
     table = "\n".join(rows)
+    invariants = "\n".join(
+        f"| `{each.code}` | {each.says} | {each.next} |"
+        for group in (HEADS, LEASES, TREES, NOTEBOOKS, TOKENS)
+        for each in group
+    )
     return (
         f"{GENERATED}\n# Error codes\n\nA refusal has a stable code, one sentence and a hint. On MCP it is a result with `isError`, over HTTP "
         "a problem document with the status, on the command line an exit code.\n\n"
-        f"| code | class | HTTP | exit | says |\n| --- | --- | --- | --- | --- |\n{table}\n"
+        f"| code | class | HTTP | exit | says |\n| --- | --- | --- | --- | --- |\n{table}\n\n"
+        "## Findings about the stored state\n\nNo refusals: the service looks at its start, `zc doctor` and `zc state check` look when they are asked. "
+        "A new finding is an entry of kind `failure` in the machine's ledger; the service goes on. `state_unreadable` stands for what cannot be looked at.\n\n"
+        f"| code | so many … | next |\n| --- | --- | --- |\n{invariants}\n"
+    )
+
+
+def _refuses(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "_refused"
+        and all(isinstance(part, ast.Constant) for part in node.args[:2])
     )
 
 

@@ -171,9 +171,10 @@ def identity() -> list[tuple[bytes, bytes]]:
 
 
 def header(event: str) -> bytes:
-    """Return the lines that go before the payload."""
+    """Return the lines that go before the payload: the session token among them, which goes nowhere else."""
     lines = [b"hook/1 " + event.encode("ascii", "replace") + b"\n"]
-    for name, value in identity():
+    token = env(b"ZC_SESSION_TOKEN")
+    for name, value in [*identity(), *([(b"token", token)] if token else [])]:
         lines.append(name + b": " + value.replace(b"%", b"%25").replace(b"\n", b"%0A") + b"\n")
     lines.append(b"\n")
     return b"".join(lines)
@@ -330,6 +331,8 @@ def record(event: str, payload: bytes) -> bytes:
                 out["file_path"] = path[:4096]
     if len(out) == 2:
         out["unread_bytes"] = len(payload)
+    if env(b"ZC_SESSION_TOKEN"):
+        out["with_token"] = True  # never the token itself
     for key, value in identity():
         out[key.decode().replace("-", "_")] = value.decode("utf-8", "replace")
     return json.dumps(out).encode()

@@ -41,6 +41,7 @@ class Settings:
         quota_mb: ``ZC_QUOTA_MB``: how large a project's database may become.
         strict_integrity: ``ZC_STRICT_INTEGRITY``: whether code that is not what was accepted keeps the service from
             starting.
+        ledger_days: ``ZC_STALE_DAYS_LEDGER``: days after which bodies of ledger entries are purged; None for never.
     """
 
     home: Path
@@ -54,6 +55,7 @@ class Settings:
     memory_limit_mb: float = limits.MEMORY_MB
     quota_mb: float = limits.QUOTA_MB
     strict_integrity: bool = False
+    ledger_days: float | None = None
 
 
 VARIABLES: dict[str, str] = {
@@ -69,6 +71,7 @@ VARIABLES: dict[str, str] = {
     f"{limits.MEMORY_MB:.0f}",
     "ZC_QUOTA_MB": f"MiB that a project's database may use, default {limits.QUOTA_MB:.0f}; forgetting always works",
     "ZC_STRICT_INTEGRITY": "1: the service does not start with code that nobody accepted; 0 (default): it says so",
+    "ZC_STALE_DAYS_LEDGER": "days after which the ledger no longer says what was done; default: never",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -99,6 +102,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         memory_limit_mb=_amount(env, "ZC_MEMORY_LIMIT_MB", limits.MEMORY_MB),
         quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),
         strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
+        ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
     )
 
 

@@ -59,3 +59,13 @@ def terminal(environment: dict[str, str], folder: Path) -> Iterator[Terminal]:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def operators_terminal(environment: dict[str, str], folder: Path) -> Iterator[Terminal]:
+    """A terminal that an operator, who is set up first, has unlocked."""
+    with terminal(environment, folder) as made:
+        for command, typed in (("operator init", (PHRASE, PHRASE)), ("operator unlock", (PHRASE,))):
+            code, said = made.zc(command, *typed)
+            assert code == 0, said
+        yield made

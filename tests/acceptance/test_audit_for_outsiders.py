@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.service_case import World
+from tests.acceptance.terminal import operators_terminal
 
 EXE = [sys.executable, "-I", "-m", "securecontext"]
 
@@ -85,7 +86,11 @@ def test_an_epoch_ends_its_key_is_gone_and_everything_still_verifies(used: World
     root = Path(used.home) / "keys" / "ledger.root"
     verdict(used)
     before, key = root.read_text(), zc(used, "audit", "key").split()[0]
-    zc(used, "audit", "end-epoch")
+    assert "zc operator init" in zc(used, "audit", "end-epoch", "--json", ok=4)
+    assert root.read_text() == before
+    with operators_terminal(used.env, used.project) as operator:
+        code, said = operator.zc("audit end-epoch")
+        assert code == 0, said
     assert root.read_text().split()[4] == "1" and root.read_text().split()[5] != before.split()[5]
     zc(used, "remember", "after", "value")
     assert verdict(used)["status"] == "OK"

@@ -6,6 +6,7 @@ import json
 import stat
 
 from tests.acceptance.service_case import World
+from tests.acceptance.terminal import operators_terminal
 from tests.acceptance.test_command_line import said, zc
 
 
@@ -17,28 +18,33 @@ def test_keys_are_shown_rotated_and_destroyed_on_the_command_line(world: World) 
     (key,) = first["data_keys"]
     assert key["id"] in shown.stdout and first["wrapping_key"] in shown.stdout
 
-    rotated = zc(world, "keys", "rotate")
-    assert rotated.returncode == 0 and "wraps the data keys of before (1 of them)" in rotated.stdout
-    second = said(world, "keys", "status")
-    assert second["wrapping_key"] != first["wrapping_key"] and second["wrapping_key"] in rotated.stdout
-    assert [each["state"] for each in second["data_keys"]] == ["reading", "writing"]
+    refused = zc(world, "keys", "rotate")
+    assert refused.returncode == 4 and "zc operator init" in refused.stderr
+    with operators_terminal(world.env, world.project) as operator:
+        code, rotated = operator.zc("keys rotate")
+        assert code == 0 and "wraps the data keys of before (1 of them)" in rotated
+        second = said(world, "keys", "status")
+        assert second["wrapping_key"] != first["wrapping_key"] and second["wrapping_key"] in rotated
+        assert [each["state"] for each in second["data_keys"]] == ["reading", "writing"]
 
-    asked = zc(world, "keys", "destroy", key["id"])
-    assert asked.returncode == 2 and "not_confirmed" in asked.stderr
-    destroyed = zc(world, "keys", "destroy", key["id"], "--yes")
-    assert destroyed.returncode == 0 and key["id"] in destroyed.stdout
+        elsewhere = zc(world, "keys", "destroy", key["id"], "--yes")
+        assert elsewhere.returncode == 4 and "operator_locked" in elsewhere.stderr
+        code, asked = operator.zc(f"keys destroy {key['id']} < /dev/null")
+        assert code == 2 and "not_confirmed" in asked
+        missing, told = operator.zc("keys destroy dek_none --yes --json")
+        assert missing == 3 and json.loads(told)["error"]["code"] == "no_such_key"
+        code, destroyed = operator.zc(f"keys destroy {key['id']} --yes")
+        assert code == 0 and key["id"] in destroyed
     world.kill()
     states = {each["id"]: each["state"] for each in said(world, "keys", "status")["data_keys"]}
     assert states == {key["id"]: "destroyed", second["data_keys"][1]["id"]: "writing"}
-    missing = zc(world, "keys", "destroy", "dek_none", "--yes", "--json")
-    assert missing.returncode == 3 and json.loads(missing.stdout)["error"]["code"] == "no_such_key"
     assert stat.S_IMODE((world.home / "keys" / "data.keys").stat().st_mode) == 0o600
 
     entries = said(world, "audit", "tail", "--machine", "--limit", "50")["entries"]
     told = [(each["kind"], each["operation"], each["outcome"]) for each in reversed(entries)]
     for change in ("keys.rotate", "keys.destroy"):
         expected = [("intent", change, "intended"), ("result", change, "ok"), ("call", change, "ok")]
-        at = told.index(expected[0])
+        at = len(told) - 1 - told[::-1].index(expected[0])
         assert told[at : at + 3] == expected
     assert zc(world, "audit", "verify", "--machine").returncode == 0
 
@@ -47,7 +53,9 @@ def test_a_machine_secret_has_keys_that_rotate_too(world: World) -> None:
     world.env["ZC_MACHINE_SECRET"] = "bWFjaGluZS1zZWNyZXQgZm9yIHRoaXMgdGVzdCBhbG9uZS4u"
     first = said(world, "keys", "status")
     assert first["root"] == "ZC_MACHINE_SECRET"
-    assert said(world, "keys", "rotate")["wrapping_key"] != first["wrapping_key"]
+    with operators_terminal(world.env, world.project) as operator:
+        code, told = operator.zc("keys rotate --json")
+    assert code == 0 and json.loads(told)["wrapping_key"] != first["wrapping_key"]
     assert not (world.home / "keys" / "encryption.root").exists()
     world.kill()
     world.env["ZC_MACHINE_SECRET"] = "YW5vdGhlciBtYWNoaW5lLXNlY3JldCwgdG9vIGxhdGUgbm93Li4="

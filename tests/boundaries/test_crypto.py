@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from securecontext.types.errors import (
     ZcError,
 )
 from tests.house_case import AGENT, PERSON
+from tests.identity_case import with_operator
 from tests.keys_case import MOMENT, ROOT, STATE, Keys, spellings
 
 
@@ -214,7 +216,8 @@ def test_rt_s0_02_nothing_that_is_told_holds_a_byte_of_a_key(house):
     ring = Keyring.open(house.app.settings.home / "keys")
     keys = Keys(ring.folder, ring.root("encryption"))
     encrypted = keys.encrypt()
-    house.do("keys.rotate", PERSON)
+    operator = with_operator(house)
+    house.do("keys.rotate", operator)
     later = Keys(ring.folder, ring.root("encryption"))
     envelope = later.keys._envelope()
     secrets = [ring.root("encryption"), envelope.wrapping.secret, envelope.salt]
@@ -228,10 +231,10 @@ def test_rt_s0_02_nothing_that_is_told_holds_a_byte_of_a_key(house):
         later.keys.report(),
         STATE,
     ]
-    told += [house.ask(name, {}, who=PERSON) for name in ("keys.status", "keys.rotate")]
+    told += [house.ask(name, {}, who=operator) for name in ("keys.status", "keys.rotate")]
     told += [
-        house.ask("keys.destroy", {"key_id": encrypted.key_id, "confirm": True}, who=PERSON),
-        house.ask("keys.destroy", {"key_id": "dek_none", "confirm": True}, who=PERSON),
+        house.ask("keys.destroy", {"key_id": encrypted.key_id, "confirm": True}, who=operator),
+        house.ask("keys.destroy", {"key_id": "dek_none", "confirm": True}, who=operator),
         refusal(Keys(ring.folder, ring.root("encryption")), encrypted),
         refusal(Keys(ring.folder, ROOT), encrypted),
         refusal(keys, replace(encrypted, nonce=bytes(12))),
@@ -520,6 +523,29 @@ def test_a_first_use_killed_at_any_file_operation_leaves_one_that_works(tmp_path
 
 
 # Who may
+
+
+@pytest.mark.parametrize("name", ["keys.rotate", "keys.destroy", "audit.end-epoch"])
+def test_a_person_changes_no_key_without_the_operator(house, name):
+    """Neither before there is one, which the answer says, nor at a terminal that is not unlocked."""
+    arguments = {"key_id": "dek_x", "confirm": True} if name == "keys.destroy" else {}
+    epoch = Keyring.open(house.app.settings.home / "keys").kid
+    error = house.ask(name, arguments, who=PERSON).error
+    assert (error.code, "zc operator init" in error.hint) == ("operator_not_set_up", True)
+    with_operator(house)
+    error = house.ask(name, arguments, who=PERSON).error
+    assert (error.code, "zc operator unlock" in error.hint) == ("operator_locked", True)
+    assert Keyring.open(house.app.settings.home / "keys").kid == epoch
+    assert not (house.app.settings.home / "keys" / "data.keys").exists()
+
+
+def test_the_service_itself_ends_an_epoch_without_the_operator(house):
+    house.remember("k", "v")
+    house.app.ledgers.checkpoint(house.app.machine)
+    epoch = Keyring.open(house.app.settings.home / "keys").kid
+    house.moment += timedelta(days=2)
+    house.app.ledgers.end_old_epoch()
+    assert Keyring.open(house.app.settings.home / "keys").kid != epoch
 
 
 @pytest.mark.parametrize("name", ["keys.status", "keys.rotate", "keys.destroy"])

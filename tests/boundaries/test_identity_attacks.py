@@ -187,6 +187,33 @@ def test_w_20_a_revoked_orchestrator_issues_nothing(house, operator):
     assert house.refused("zc_issue_token", boss, agent_id="x", role="worker") == "token_revoked"
 
 
+def test_w_20_what_a_revoked_orchestrator_issued_ends_with_it(house, operator):
+    boss = shown(house, issue(house, operator, "boss", Role.ORCHESTRATOR))
+    second = shown(house, issue(house, boss.principal, "second", Role.ORCHESTRATOR))
+    worker = issue(house, second.principal, "worker")
+    apart = shown(house, issue(house, operator, "apart"))
+    told = house.do("zc_revoke_token", operator, agent_id="boss")
+    assert (told["revoked"], told["issued_by_them"], told["active"]) == (3, 2, 1)
+    assert refused(house, worker) == "token_revoked"
+    answer = call(house, second, "zc_issue_token", agent_id="x", role="worker")
+    assert answer.error is not None and answer.error.code == "token_revoked"
+    assert call(house, apart, "zc_status").error is None
+
+
+def test_w_20_a_token_revoked_while_its_call_waits_issues_nothing(house, operator):
+    """The door and the corridor asked before; the transaction that issues asks again."""
+    boss = holder(house, issue(house, operator, "boss", Role.ORCHESTRATOR))
+    asked = house.app.credentials.check
+
+    def revoked_just_after(token):
+        asked(token)
+        house.do("zc_revoke_token", operator, agent_id="boss")
+
+    house.app.credentials.check = revoked_just_after
+    assert house.refused("zc_issue_token", boss, agent_id="x", role="worker") == "token_revoked"
+    assert house.do("token.list", operator)["tokens"] == []
+
+
 def test_w_20_an_orchestrator_revokes_in_its_own_project_alone(house, operator):
     boss = holder(house, issue(house, operator, "boss", Role.ORCHESTRATOR))
     other = house.fresh_project("another")

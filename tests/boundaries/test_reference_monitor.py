@@ -57,7 +57,9 @@ def asking(lasting):
         "http": (replace(PERSON, door="http"), GRANTS[Standing.PERSON] - OPERATOR_ONLY),
     }
     for role in Role:
-        found[role] = (holder(house, issue(house, operator, f"an-{role}", role)), ROLE_GRANTS[role])
+        agent = holder(house, issue(house, operator, f"an-{role}", role))
+        found[role] = (agent, ROLE_GRANTS[role])
+        found[f"hook of {role}"] = (replace(agent, standing=Standing.HOOK), GRANTS[Standing.HOOK])
     return found
 
 

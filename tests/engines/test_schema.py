@@ -101,6 +101,15 @@ def test_a_new_file_needs_no_alembic(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_a_file_is_used_without_the_other_dialect() -> None:
+    program = (
+        "import sys; import securecontext.app.root\n"
+        "print(sorted(m for m in sys.modules if m.startswith('sqlalchemy.dialects.postgresql')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def _described(connection: Connection) -> set[str]:
     if connection.dialect.name == "sqlite":
         rows = connection.execute(

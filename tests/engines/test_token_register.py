@@ -18,10 +18,17 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=TTL_SECONDS)
 
 
-def issue(connection, agent="alice", role=Role.WORKER, project="p"):
+def issue(connection, agent="alice", role=Role.WORKER, project="p", by=None, moment=NOW):
+    issuer = "uid:1000" if by is None else token_register.issuer(f"agent:{by.aid}", by.tid)
     return token_register.issue(
-        connection, agent=agent, role=role, project=project, issued_by="uid:1000", moment=NOW
+        connection, agent=agent, role=role, project=project, issued_by=issuer, key="k1", moment=moment
     )
+
+
+def revoke(connection, **which):
+    """(meant, issued by them) that count no longer."""
+    done = token_register.revoke(connection, **{"project": "p", "moment": NOW, **which})
+    return done.named, done.issued
 
 
 def refusal(connection, token, moment=NOW):
@@ -61,23 +68,70 @@ def test_rt_s2_04_one_agents_tokens_are_revoked_and_no_others(engine: Engine) ->
         first, second, other, elsewhere = (
             issue(connection), issue(connection), issue(connection, "bob"), issue(connection, project="q"),
         )  # fmt: skip
-        assert token_register.revoke(connection, project="p", moment=NOW, agent="alice") == 2
+        assert revoke(connection, agent="alice") == (2, 0)
         for gone in (first, second):
             assert refusal(connection, gone.tid) == "token_revoked"
         for still in (other, elsewhere):
             assert token_register.check(connection, still.tid, NOW).revoked_at is None
-        assert token_register.revoke(connection, project="p", moment=NOW, agent="alice") == 0
+        assert revoke(connection, agent="alice") == (0, 0)
 
 
 def test_one_token_or_every_one_is_revoked(engine: Engine) -> None:
     with engine.begin() as connection:
         first, second, third = issue(connection), issue(connection), issue(connection, project="q")
-        assert token_register.revoke(connection, project="q", moment=NOW, token=first.tid) == 0
-        assert token_register.revoke(connection, project="p", moment=NOW, token=first.tid) == 1
+        assert revoke(connection, project="q", token=first.tid) == (0, 0)
+        assert revoke(connection, token=first.tid) == (1, 0)
         assert token_register.count(connection, "p", NOW) == 1
-        assert token_register.revoke(connection, project="p", moment=NOW) == 1
+        assert revoke(connection) == (1, 0)
         assert refusal(connection, second.tid) == "token_revoked"
         assert token_register.check(connection, third.tid, NOW)
+
+
+def test_w_20_a_revoked_token_takes_with_it_whatever_it_issued_to_the_last_generation(engine: Engine) -> None:
+    with engine.begin() as connection:
+        boss, other = issue(connection, "boss"), issue(connection, "other")
+        first = issue(connection, "dev", by=boss)
+        second = issue(connection, "dev", by=first)
+        third = issue(connection, "boss", by=second)  # the name of the boss, and not its token
+        apart = issue(connection, "dev", by=other)
+        assert revoke(connection, token=first.tid) == (1, 2)
+        for gone in (first, second, third):
+            assert refusal(connection, gone.tid) == "token_revoked"
+        for still in (boss, other, apart):
+            assert token_register.check(connection, still.tid, NOW)
+        late = issue(connection, "late", by=boss)
+        assert revoke(connection, agent="boss") == (1, 1)
+        assert refusal(connection, late.tid) == "token_revoked"
+        assert revoke(connection) == (2, 0)
+
+
+def test_w_20_a_token_that_has_ended_does_not_live_on_in_what_it_issued(engine: Engine) -> None:
+    before = LATER - timedelta(seconds=5)
+    with engine.begin() as connection:
+        boss = issue(connection, "boss")
+        child = issue(connection, "dev", by=boss, moment=before)
+        assert refusal(connection, boss.tid, LATER) == "token_expired"
+        assert revoke(connection, token=boss.tid, moment=LATER) == (0, 1)
+        assert refusal(connection, child.tid, LATER) == "token_revoked"
+
+
+def test_w_20_a_session_that_is_named_like_a_token_has_issued_nothing_for_it(engine: Engine) -> None:
+    """A person's session is a claim: it may be the id of a token, and is taken for none."""
+    with engine.begin() as connection:
+        boss = issue(connection, "boss")
+        by_person = token_register.issue(
+            connection,
+            agent="a",
+            role=Role.WORKER,
+            project="p",
+            issued_by=f"uid:1000/{boss.tid}",
+            key="k1",
+            moment=NOW,
+        )
+        elsewhere = issue(connection, "b", project="q", by=boss)
+        assert revoke(connection, token=boss.tid) == (1, 0)
+        assert token_register.check(connection, by_person.tid, NOW)
+        assert token_register.check(connection, elsewhere.tid, NOW)
 
 
 def test_w_22_no_column_could_hold_the_token_or_its_mac(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from securecontext.boundaries import token_register
+from securecontext.boundaries import purge, token_register
 from securecontext.knowledge import archive
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register
@@ -45,6 +45,19 @@ def drop_expired(transaction: Transaction, *, project: str, text: TextIndex, mom
     gone = archive.expired(transaction.connection, project, timestamp(moment))
     archive.drop(transaction.connection, text, gone)
     replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
+
+
+def purge_old(
+    transaction: Transaction, *, log: str, after: int, before: datetime, moment: datetime
+) -> purge.Aged:
+    """Purge bodies of old entries of a ledger, some thousands at once; an entry says which."""
+    aged = purge.purge_old(transaction.connection, log, after, before, moment)
+    if aged.purged.bodies:
+        days = {"days": (moment - before).days}
+        body = {"operation": "retention", "outcome": "ok", "arguments": days, **aged.purged.told()}
+        transaction.record(EntryDraft("system", "retention", "", "purge", body))
+        transaction.scrub_after_commit()
+    return aged
 
 
 def drop_tokens(transaction: Transaction, *, moment: datetime) -> None:

@@ -6,7 +6,8 @@ A bundle is lines of canonical JSON, in this order:
 * ``{"type": "signer", "line"}``, oldest first: a line of ``signers.log`` as text (see ``signers``)
 * ``{"type": "checkpoint", "note"}``, smallest first (see ``notes``)
 * of an export, every leaf of the tree in order: ``{"type": "entry", "leaf", "canonical", "mac"}`` with the entry's
-  canonical bytes as text and its MAC in hex; ``"salt"`` (hex) and ``"body"`` (text) where the body is not purged
+  canonical bytes as text and its MAC in hex; with bodies ``"salt"`` (hex) and ``"body"`` (text), or ``"purged"``: when
+  the body was purged, which an entry of kind ``purge`` must say (see ``purge``)
 * of a proof, one entry, and ``{"type": "inclusion", "leaf", "size", "hashes"}`` with the hashes in hex, lowest first
 
 With the fingerprint of the first signer, which the auditor has from elsewhere, this proves: the entries are those that
@@ -24,7 +25,9 @@ from typing import Any
 from securecontext.boundaries import chain, tree
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.notes import Checkpoint, open_note, parse_checkpoint, signer_of
+from securecontext.boundaries.purge import Gaps
 from securecontext.boundaries.signers import Signers
+from securecontext.boundaries.verdict import EXPLAINED, Broken
 from securecontext.types.errors import InvalidInput, Tampered
 
 VERSION = 1
@@ -43,6 +46,7 @@ class Report:
         entries: entries that were checked.
         size: leaves under the last checkpoint.
         checkpoints: whose signatures hold.
+        purged: entries whose body was purged.
         proof: whether the bundle proves single entries instead of showing all.
         problems: what is wrong, a sentence each, `MOST_PROBLEMS` at most.
     """
@@ -52,6 +56,7 @@ class Report:
     entries: int = 0
     size: int = 0
     checkpoints: int = 0
+    purged: int = 0
     proof: bool = False
     problems: list[str] = field(default_factory=list)
 
@@ -75,11 +80,15 @@ def head_lines(log: str, signers: Signers, notes: Iterable[str]) -> Iterator[byt
         yield canonical({"type": "checkpoint", "note": note})
 
 
-def entry_line(leaf: int, data: bytes, mac: bytes, salt: bytes | None, body: bytes | None) -> bytes:
+def entry_line(
+    leaf: int, data: bytes, mac: bytes, salt: bytes | None, body: bytes | None, purged: str | None = None
+) -> bytes:
     """Return the line of an entry."""
     out: dict[str, Any] = {"type": "entry", "leaf": leaf, "canonical": data.decode(), "mac": mac.hex()}
     if salt is not None and body is not None:
         out |= {"salt": salt.hex(), "body": body.decode()}
+    elif purged is not None:
+        out["purged"] = purged
     return canonical(out)
 
 
@@ -121,6 +130,7 @@ class _Reading:
         self._leaf: tuple[int, bytes] | None = None
         self._streams: dict[str, tuple[int, str]] = {}
         self._proved = 0
+        self._gaps = Gaps()
         self._stage = -1
 
     def line(self, data: bytes) -> None:
@@ -173,6 +183,10 @@ class _Reading:
             self.report.problem(
                 f"{entry.stream} #{entry.seq}: the body is not the one that it was written with."
             )
+        if "purged" in found:
+            self._gaps.missing(entry.stream, entry.seq, entry.body_digest, found["purged"])
+        elif entry.kind == "purge" and "body" in found:
+            self._gaps.claim(found["body"].encode())
         self.report.entries += 1
         self._leaf = (leaf, tree.leaf_hash(data + mac))
         if leaf == self._grown.size:
@@ -210,3 +224,7 @@ class _Reading:
             report.problem("An entry has no proof.")
         elif not report.proof and not self._grown.size == report.size == report.entries:
             report.problem(f"The bundle holds {self._grown.size} entries of {report.size} that were signed.")
+        report.purged = self._gaps.bodies
+        for broken, stream, seq in () if report.proof else self._gaps.unexplained():
+            if broken is Broken.MISSING_BODY:  # bodies may be left out of a bundle
+                report.problem(f"{stream} #{seq}: {EXPLAINED[broken]}.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from securecontext.boundaries import token_register
 from securecontext.boundaries.tokens import Claims, TokenKey
 from securecontext.storage.port import Store
@@ -24,6 +26,11 @@ class Credentials:
         self._machine = machine
         self._clock = clock
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key that signs."""
+        return self._key.id
+
     def identify(self, token: str) -> Claims:
         """Return what a session token says that counts now: signed here, in time, entered, and not revoked.
 
@@ -41,7 +48,11 @@ class Credentials:
             Unauthenticated: it was revoked, or its time is over.
         """
         with self._machine().read() as connection:
-            token_register.check(connection, token, self._clock())
+            self.check_within(connection, token)
+
+    def check_within(self, connection: Connection, token: str) -> None:
+        """Do the same within a transaction of the machine's store, which nobody changes meanwhile."""
+        token_register.check(connection, token, self._clock())
 
     def sign(self, claims: Claims) -> str:
         """Return the session token of claims that were entered."""

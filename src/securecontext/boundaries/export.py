@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 1000
 e, b, c = ledger_entries.c, ledger_bodies.c, ledger_checkpoints.c
 _same = (b.log == e.log) & (b.stream == e.stream) & (b.seq == e.seq)
 _placed = (
-    select(e.leaf_index, e.canonical, e.mac, b.salt, b.body)
+    select(e.leaf_index, e.canonical, e.mac, b.salt, b.body, b.purged_at)
     .select_from(ledger_entries.outerjoin(ledger_bodies, _same))
     .where(e.log == bindparam("in_log"), e.leaf_index.is_not(None))
 )
@@ -43,8 +43,8 @@ def whole(connection: Connection, log: str, signers: Signers, *, bodies: bool) -
     yield from head_lines(log, signers, connection.execute(_notes, {"in_log": log}).scalars())
     given = {"in_log": log, "up_to": signed.point.size}
     with connection.execute(_all, given, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
-        for leaf, data, mac, salt, body in rows:
-            yield entry_line(leaf, data, mac, salt if bodies else None, body)
+        for leaf, data, mac, *about in rows:
+            yield entry_line(leaf, data, mac, *(about if bodies else (None, None)))
 
 
 def proof(connection: Connection, log: str, signers: Signers, entry: int) -> Iterator[bytes]:
@@ -66,7 +66,7 @@ def proof(connection: Connection, log: str, signers: Signers, entry: int) -> Ite
     size = signed.point.size
     hashes = tree.inclusion_proof(row.leaf_index, size, Tiles(connection, log).node)
     yield from head_lines(log, signers, [signed.note])
-    yield entry_line(row.leaf_index, row.canonical, row.mac, row.salt, row.body)
+    yield entry_line(row.leaf_index, row.canonical, row.mac, row.salt, row.body, row.purged_at)
     yield inclusion_line(row.leaf_index, size, hashes)
 
 

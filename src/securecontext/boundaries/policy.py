@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from securecontext.contracts.security import named_in_the_ledger, only_allows
+from securecontext.types.classification import CLASSIFICATIONS, SEALED
 from securecontext.types.errors import Denied, Unauthenticated
 
 
@@ -25,6 +26,10 @@ class Permission(StrEnum):
     ARCHIVE_READ_ALL = "archive.read-all-projects"
     STATUS_READ = "status.read"
     SESSION_REPORT = "session.report"
+    SESSION_PURGE = "session.purge"
+    SESSION_PURGE_ANY = "session.purge-any"
+    BACKUP_MAKE = "backup.make"
+    BACKUP_RESTORE = "backup.restore"
     MEMORY_MANAGE = "memory.manage"
     PROJECT_MANAGE = "project.manage"
     LEDGER_READ = "ledger.read"
@@ -69,17 +74,28 @@ GRANTS: dict[Standing, frozenset[Permission]] = {
 }
 """The matrix of callers without a session token. What is not in a row is refused."""
 
-_MEMBER = _IN_PROJECT | {Permission.LEDGER_VERIFY}
+_MEMBER = _IN_PROJECT | {Permission.LEDGER_VERIFY, Permission.SESSION_PURGE}
 ROLE_GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.ORCHESTRATOR: _MEMBER | {Permission.TOKEN_MANAGE},
+    Role.ORCHESTRATOR: _MEMBER | {Permission.TOKEN_MANAGE, Permission.SESSION_PURGE_ANY},
     Role.DEVELOPER: _MEMBER,
     Role.MARKETER: _MEMBER,
     Role.RESEARCHER: _MEMBER,
     Role.WORKER: _MEMBER,
 }
-"""The matrix of agents with a session token. It is bound to one project, so no role looks into all of them."""
+"""The matrix of agents with a session token. It is bound to one project, so no role looks into all of them.
 
-OPERATOR_ONLY = frozenset({Permission.TOKEN_MANAGE})
+What a hook reports for such an agent is reported in its name, with the rights of a hook and no others.
+"""
+
+OPERATOR_ONLY = frozenset(
+    {
+        Permission.TOKEN_MANAGE,
+        Permission.KEYS_MANAGE,
+        Permission.LEDGER_MANAGE,
+        Permission.SESSION_PURGE_ANY,
+        Permission.BACKUP_RESTORE,
+    }
+)
 """What a person may only at a terminal that the operator has unlocked."""
 
 SHARED_NAMESPACE = "default"
@@ -101,6 +117,7 @@ class Principal:
         project: id of the project that the token is bound to; empty without one.
         token: id of the token, by which it is looked up at each call; empty without one.
         terminal: the terminal of the peer's process, as the kernel knows it; empty where it has none.
+        client_session: the client's own session as its hooks report it, unverified; empty where it tells none.
     """
 
     name: str
@@ -113,6 +130,12 @@ class Principal:
     project: str = ""
     token: str = ""
     terminal: str = ""
+    client_session: str = ""
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """The sessions that are the caller's own."""
+        return tuple(dict.fromkeys(s for s in (self.session, self.client_session) if s))
 
     @property
     def namespace(self) -> str:
@@ -133,6 +156,8 @@ def decide(principal: Principal, permission: Permission) -> Decision:
     if principal.token:
         granted = ROLE_GRANTS.get(principal.role, frozenset()) if principal.role else frozenset()
         who = f"the role {principal.role}"
+        if granted and principal.standing is Standing.HOOK:
+            granted, who = GRANTS[Standing.HOOK], f"hooks of the role {principal.role}"
     else:
         granted, who = GRANTS.get(principal.standing, frozenset()), f"{principal.standing} callers"
     if permission in granted:
@@ -205,6 +230,25 @@ class Policy:
             f"Leave agent_id out (yours is {principal.namespace}), or name {SHARED_NAMESPACE}, which all agents share.",
         )
 
+    def check_purge(self, principal: Principal, session: str | None, resource: str) -> bool:
+        """Say whether a caller may purge whatever a session left (True), or only its own part of its own (False).
+
+        Args:
+            principal: who calls.
+            session: which; None for the caller's own.
+            resource: id of the project.
+
+        Raises:
+            Denied: neither: it is another's session, and the caller is no orchestrator or operator.
+        """
+        try:
+            self.check(principal, Permission.SESSION_PURGE_ANY, resource)
+        except Denied:
+            if session is not None and session not in principal.sessions:
+                raise
+            return False
+        return True
+
     def check_issue(self, principal: Principal, role: Role) -> None:
         """Refuse to hand on more than the issuer has.
 
@@ -218,6 +262,42 @@ class Policy:
             f"The role {principal.role} cannot issue a token of the role {role}.",
             "Ask the operator: `zc token issue`.",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a caller may see of the texts of a project.
+
+    Attributes:
+        name: the authenticated identity, whose own restricted texts it sees.
+        notebooks: notebooks whose facts it sees; None for all.
+        person: whether it is a person, who sees every class.
+        elsewhere: whether it looks from another project: sealed classes are seen in their own project alone.
+    """
+
+    name: str
+    notebooks: frozenset[str] | None
+    person: bool = False
+    elsewhere: bool = False
+
+    def sees(self, classification: str, created_by: str) -> bool:
+        """Say whether a text of this class and author is for the caller; a class that nobody knows never is."""
+        if classification in SEALED:
+            own = classification != "restricted" or self.person or created_by == self.name
+            return own and not self.elsewhere
+        return classification in CLASSIFICATIONS
+
+    def sees_fact(self, agent: str, classification: str, created_by: str) -> bool:
+        """Say whether a fact of a notebook is for the caller."""
+        in_sight = self.notebooks is None or agent in self.notebooks
+        return in_sight and self.sees(classification, created_by)
+
+
+def sight_of(principal: Principal, *, elsewhere: bool = False) -> Sight:
+    """Return what a caller sees: its own notebook and the shared one, a person all of them."""
+    if principal.standing is Standing.PERSON:
+        return Sight(principal.name, None, person=True, elsewhere=elsewhere)
+    return Sight(principal.name, frozenset({principal.namespace, SHARED_NAMESPACE}), elsewhere=elsewhere)
 
 
 def other_project() -> Unauthenticated:

@@ -27,6 +27,7 @@ class Broken(StrEnum):
     BROKEN_LINK = "broken_link"
     ALTERED_BODY = "altered_body"
     MISSING_BODY = "missing_body"
+    RETURNED_BODY = "returned_body"
     FOREIGN_BODY = "foreign_body"
     HEAD_MISMATCH = "head_mismatch"
     MISSING_HEAD = "missing_head"
@@ -48,7 +49,8 @@ EXPLAINED = {
     Broken.ALTERED_COLUMN: "a column says something else than the signed entry",
     Broken.BROKEN_LINK: "the entry does not follow the one before it",
     Broken.ALTERED_BODY: "the body is not the one that the entry was written with",
-    Broken.MISSING_BODY: "the body or its salt is missing",
+    Broken.MISSING_BODY: "the body or its salt is missing, and no purge is entered that took it",
+    Broken.RETURNED_BODY: "a body that was purged is there again",
     Broken.FOREIGN_BODY: "there is a body without an entry",
     Broken.HEAD_MISMATCH: "the stream's head does not name its newest entry, or its MAC does not fit",
     Broken.MISSING_HEAD: "the stream has entries and no head",
@@ -107,7 +109,7 @@ class Verdict:
 
     Attributes:
         status: the answer.
-        entries: entries that were read and checked.
+        entries: entries of the log.
         streams: streams among them.
         agents: distinct claimed agents, the empty name left out.
         findings: broken places in the order of the check, `MOST_FINDINGS` at most.
@@ -115,6 +117,10 @@ class Verdict:
         unanchored: entries that no anchor outside the database vouches for.
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
+        purged: entries among them whose body was purged, as an entry says.
+        checked: entries that this check read; the others were found good before.
+        incremental: whether it began where an earlier one ended.
+        full_at: when everything was read last; empty where nobody knows the time.
     """
 
     status: Status
@@ -126,6 +132,10 @@ class Verdict:
     unanchored: int
     checkpoints: int = 0
     read_error: str | None = None
+    purged: int = 0
+    checked: int = 0
+    incremental: bool = False
+    full_at: str = ""
 
     @property
     def broken_at(self) -> Finding | None:
@@ -144,7 +154,11 @@ class Verdict:
             "broken_kind": self.broken_at.kind.value if self.broken_at else None,
             "broken": self.broken,
             "unanchored": self.unanchored,
+            "purged": self.purged,
             "read_error": self.read_error,
+            "check": "incremental" if self.incremental else "full",
+            "checked": self.checked,
+            "full_at": self.full_at or None,
             "findings": [{"kind": f.kind.value, **(_place(f) or {})} for f in self.findings],
         }
 
@@ -152,9 +166,19 @@ class Verdict:
         """Return the answer for people, in plain sentences."""
         what = f"{self.entries} entries in {self.streams} streams and {self.checkpoints} checkpoints"
         lines = [f"{self.status.value}: {what} were checked."]
+        if self.incremental:
+            when = self.full_at[:16].replace("T", " ")
+            lines = [
+                f"{self.status.value}: {what}. {self.checked} entries are new and were checked; the others were at the "
+                f"last full check, {when} UTC, or after it. `zc audit verify --full` reads all of them again."
+            ]
         lines += [finding.sentence() for finding in self.findings]
         if self.broken > len(self.findings):
             lines.append(f"… and {self.broken - len(self.findings)} more broken places.")
+        if self.purged:
+            lines.append(
+                f"{self.purged} bodies were purged; that is entered, and what they said is not known any more."
+            )
         if self.read_error is not None:
             lines.append(f"The ledger could not be read to its end: {self.read_error}.")
         if self.status is Status.ROLLED_BACK:

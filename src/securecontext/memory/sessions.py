@@ -273,6 +273,16 @@ def trim(connection: Connection, project: str, kept: int = KEPT_EVENTS) -> int:
     return gone.rowcount
 
 
+@ensure(
+    lambda connection, project, session: not sightings(connection, project, session)[1],
+    "no event of a dropped session is left",
+)
+def drop(connection: Connection, project: str, session: str) -> int:
+    """Delete the events of a session; return how many there were."""
+    whose = (events.c.project == project) & (events.c.session == session)
+    return connection.execute(delete(events).where(whose)).rowcount
+
+
 def copy_rows(connection: Connection, project: str, rows: Sequence[Event]) -> None:
     """Insert events of another project, oldest first; those that were brought before stand there already."""
     there = {(e.session, e.kind, e.detail, e.created_at) for e in every(connection, project)}

@@ -14,9 +14,12 @@ from securecontext.operations import (
     notebooks,
     projects,
     proofs,
+    purging,
     recall,
     recovery,
+    roots,
     sessions,
+    state,
 )
 
 __all__ = [
@@ -33,7 +36,10 @@ __all__ = [
     "notebooks",
     "projects",
     "proofs",
+    "purging",
     "recall",
     "recovery",
+    "roots",
     "sessions",
+    "state",
 ]

@@ -60,12 +60,15 @@ def issue(context: Context, given: IssueInput) -> IssueOutput:
     who = context.principal
     role = Role(given.role)
     Policy().check_issue(who, role)
+    if who.token:  # in this transaction: it may have been revoked since the call came in
+        context.world.credentials.check_within(context.connection, who.token)
     claims = token_register.issue(
         context.connection,
         agent=agent,
         role=role,
         project=project.id,
-        issued_by=f"{who.name}/{who.token or who.session}",
+        issued_by=token_register.issuer(who.name, who.token or who.session),
+        key=context.world.credentials.key_id,
         moment=context.moment,
     )
     return IssueOutput(
@@ -91,10 +94,16 @@ class RevokeInput(Input):
 
 
 class RevokeOutput(Output):
-    """How many tokens count no longer, and how many still do."""
+    """How many tokens count no longer, those among them that the others had issued, and how many still do."""
 
     revoked: int
+    issued_by_them: int = 0
     active: int
+
+
+def _render_revoked(out: RevokeOutput) -> str:
+    more = f", {out.issued_by_them} of them issued by the others" if out.issued_by_them else ""
+    return f"Revoked {out.revoked} token(s){more}; {out.active} still count in this project."
 
 
 @operation(
@@ -102,12 +111,12 @@ class RevokeOutput(Output):
     permission=Permission.TOKEN_MANAGE,
     effects=Effects.DESTROYS,
     on_machine=True,
-    render=lambda out: f"Revoked {out.revoked} token(s); {out.active} still count in this project.",
+    render=_render_revoked,
     command=("token", "revoke"),
     example={"agent_id": "alice"},
 )
 def revoke(context: Context, given: RevokeInput) -> RevokeOutput:
-    """Revoke session tokens of this project: an agent's, one, or every one. Its next call is refused."""
+    """Revoke session tokens of this project: an agent's, one, or every one, and what they issued."""
     project = _project(context)
     if (given.agent_id is not None) + (given.token_id is not None) + given.every != 1:
         raise InvalidInput(
@@ -122,12 +131,15 @@ def revoke(context: Context, given: RevokeInput) -> RevokeOutput:
         agent=None if given.agent_id is None else clean_agent_id(given.agent_id),
         token=given.token_id,
     )
-    if not revoked and not given.every:
+    total = revoked.named + revoked.issued
+    if not total and not given.every:
         raise NotFound(
             "no_such_token", "No such token counts in this project.", "List them with `zc token list`."
         )
     return RevokeOutput(
-        revoked=revoked, active=token_register.count(context.connection, project.id, context.moment)
+        revoked=total,
+        issued_by_them=revoked.issued,
+        active=token_register.count(context.connection, project.id, context.moment),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securecontext.boundaries.policy import GRANTS, SHARED_NAMESPACE, Principal, Standing
 from securecontext.boundaries.tokens import Claims
@@ -13,7 +13,7 @@ from securecontext.pipeline.corridor import Answer, Call, Corridor
 from securecontext.pipeline.fields import refuse_relative
 from securecontext.pipeline.world import Project, World
 from securecontext.types.errors import Denied, InvalidInput, ZcError
-from securecontext.types.ids import new_id, now
+from securecontext.types.ids import hook_session, new_id, now
 from securecontext.types.security import SecurityContext
 from securecontext.validators.input import validate_agent_id
 from securecontext.validators.secrets import scan
@@ -73,8 +73,9 @@ def introduce(
         standing: what the door stands for.
         door: its name, for the ledger.
         peer: its user id, as the kernel knows it, or the name of the token that it showed.
-        headers: what the client says of itself: ``session``, ``agent``, ``project-path``, ``scope``; and its
-            session ``token``, which alone says who it is, where it shows one: never less strictly than without.
+        headers: what the client says of itself: ``session``, ``client-session``, ``agent``, ``project-path``,
+            ``scope``; and its session ``token``, which alone says who it is, where it shows one: never less
+            strictly than without.
         terminal: of the peer's process, as the kernel knows it.
 
     Raises:
@@ -86,7 +87,8 @@ def introduce(
     token = headers.get("token", "")
     if token:
         claims = world.credentials.identify(token)
-        return Caller(principal_of(claims, door, headers.get("agent", "")), world.project(claims.ph))
+        named = principal_of(claims, door, headers.get("agent", ""), hook=standing is Standing.HOOK)
+        return Caller(replace(named, client_session=_client_session(headers)), world.project(claims.ph))
     session = headers.get("session") or new_id(door, 12).replace("_", "-")
     if not is_session_name(session):
         raise InvalidInput("bad_session", "The session's name is not valid.", "Leave it out.")
@@ -101,7 +103,13 @@ def introduce(
     acting = create_secure_agent_context(validate_agent_id(agent or SHARED_NAMESPACE).value, grounds)
     claim = acting.agent_id if agent else ""
     principal = Principal(
-        acting.security.principal, standing, door, acting.audit_trail.session, claim, terminal=terminal
+        acting.security.principal,
+        standing,
+        door,
+        acting.audit_trail.session,
+        claim,
+        terminal=terminal,
+        client_session=_client_session(headers),
     )
     path = headers.get("project-path", "")
     if not path:
@@ -117,13 +125,19 @@ def introduce(
         return Caller(principal, None, error, find)
 
 
-def principal_of(claims: Claims, door: str, claimed: str = "") -> Principal:
+def _client_session(headers: dict[str, str]) -> str:
+    given = headers.get("client-session", "")
+    return hook_session(given) if given else ""
+
+
+def principal_of(claims: Claims, door: str, claimed: str = "", *, hook: bool = False) -> Principal:
     """Return the agent that a session token names: with the rights of its role, at every door.
 
     Args:
         claims: what the token says.
         door: where it was shown.
         claimed: the agent's name that the client claims beside it.
+        hook: whether it is a hook of the agent's session that shows it, which has a hook's rights alone.
 
     Raises:
         Denied: ``token_of_other_agent``.
@@ -136,7 +150,7 @@ def principal_of(claims: Claims, door: str, claimed: str = "") -> Principal:
         )
     return Principal(
         f"agent:{claims.aid}",
-        Standing.AGENT,
+        Standing.HOOK if hook else Standing.AGENT,
         door,
         claims.sid,
         agent=claims.aid,

@@ -73,6 +73,18 @@ def known(connection: Connection, principal: Principal, project: Project, operat
     return connection.execute(_FIND, {"wanted_scope": scope, "wanted_key": _key(key)}).first() is not None
 
 
+def known_of_agents(connection: Connection, project: Project, operation: str, key: str) -> bool:
+    """Say whether a call with this key was answered to some agent with a session token, whichever it was."""
+    scope = idempotency.c.scope
+    query = select(idempotency.c.key).where(
+        scope >= "agent:",
+        scope < "agent;",  # the character after the colon
+        scope.like(f"agent:%/{project.id}/%/{operation}"),
+        idempotency.c.key == _key(key),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def keep(connection: Connection, call: Call, request_digest: str, answer: dict[str, Any]) -> None:
     """Keep the answer under the call's key; a remembered value is never part of an answer."""
     if not call.idempotency_key:
@@ -86,6 +98,16 @@ def keep(connection: Connection, call: Call, request_digest: str, answer: dict[s
             "response": json.dumps(answer),
             "created_at": timestamp(call.moment),
         },
+    )
+
+
+def drop_of(connection: Connection, principal: str, first: str, last: str) -> None:
+    """Drop the answers that were kept for a principal between two timestamps."""
+    connection.execute(
+        delete(idempotency).where(
+            idempotency.c.scope.startswith(f"{principal}/", autoescape=True),
+            idempotency.c.created_at.between(first, last),
+        )
     )
 
 

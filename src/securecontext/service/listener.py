@@ -251,9 +251,10 @@ class Listener:
             caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
         except ZcError as error:
             log.warning("a hook was refused: %s", error.code)
-            if opening.word == "session-start" or not headers.pop("agent", ""):
+            claims = [headers.pop(name, "") for name in ("token", "agent")]
+            if opening.word == "session-start" or not any(claims):
                 return handlers.refused(opening.word, error), None
-            # The start has told the person. What tools do is entered all the same, without the name that is none.
+            # The start has told the person. What tools do is entered all the same, as nobody's whose name it is not.
             caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
         done = handlers.answer(self._app.corridor, caller, opening.word, payload)
         return done, handlers.in_session(caller, payload)

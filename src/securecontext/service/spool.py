@@ -186,4 +186,8 @@ def _told_before(app: App, caller: Caller, event: str, note: dict[str, Any]) -> 
     if not key or caller.project is None:
         return False
     with app.store(caller.project.id).read() as connection:
+        if note.get("with_token") is True and replay.known_of_agents(
+            connection, caller.project, "session.observed", key
+        ):
+            return True
         return replay.known(connection, caller.principal, caller.project, "session.observed", key)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from securecontext import rendezvous
 from securecontext.boundaries import usage
-from securecontext.service import guard, journal
+from securecontext.service import allocator, guard, journal
 from securecontext.service.address import Address
 from securecontext.service.daemon import DRAIN_SECONDS, Daemon
 from securecontext.settings import Settings
@@ -33,6 +33,7 @@ def serve(settings: Settings) -> int:
     """
     home = settings.home
     gc.set_threshold(*COLLECT_AFTER)
+    allocator.share()
     try:
         claim = _claimed(home)
         if claim is None:

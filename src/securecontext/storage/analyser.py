@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-import snowballstemmer  # type: ignore[import-untyped]  # the package ships no types
+import Stemmer  # type: ignore[import-not-found]  # the package ships no types
 
 MOST_TERMS: Final = 64
 """Terms of a query, and its bound on work; a longer question is cut to its first terms."""
@@ -55,7 +55,10 @@ _LONGEST_CACHED: Final = 64
 _LONGEST_JOINED: Final = 64
 _LONGEST_TOKEN: Final = 128
 
-_stemmer = snowballstemmer.stemmer("english")
+_UNITS_CACHED: Final = 4_096
+"""A language's commonest words; names and numbers, of which there is no end, would only fill memory."""
+
+_stemmer = Stemmer.Stemmer("english", 0)  # without a cache of its own
 _stemming = threading.Lock()
 
 
@@ -117,7 +120,7 @@ def _unit(unit: str) -> tuple[bool, tuple[str, ...]]:
     return False, tuple(dict.fromkeys(out))
 
 
-_cached_unit = lru_cache(maxsize=65_536)(_unit)
+_cached_unit = lru_cache(maxsize=_UNITS_CACHED)(_unit)
 
 
 def _parts(segment: str) -> list[str]:
@@ -156,7 +159,6 @@ def _joined(parts: Sequence[str]) -> list[str]:
     return [whole] if len(whole) <= _LONGEST_JOINED and _CJK.search(whole) is None else []
 
 
-@lru_cache(maxsize=32_768)
 def _stem(word: str) -> str:
     if len(word) < 3 or len(word) > 32 or word.isdigit():
         return word

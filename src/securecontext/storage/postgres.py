@@ -24,7 +24,15 @@ from securecontext.types.errors import InvalidInput, Unavailable, ZcError
 
 T = TypeVar("T")
 
-tables.ONE_ACTIVE.dialect_options["postgresql"]["where"] = tables.facts.c.state == "active"
+_LEAF = tables.ledger_entries.c.leaf_index
+for index, where in (
+    (tables.ONE_ACTIVE, tables.facts.c.state == "active"),
+    (tables.LEAVES, _LEAF.is_not(None)),
+    (tables.UNSEQUENCED, _LEAF.is_(None)),
+    (tables.SEALED_FACTS, tables.is_sealed(tables.facts)),
+    (tables.SEALED_DOCUMENTS, tables.is_sealed(tables.documents)),
+):
+    index.dialect_options["postgresql"]["where"] = where
 
 STATEMENT_TIMEOUT_MS: Final = 30_000
 CONNECT_TIMEOUT_S: Final = 10

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-EntryKind = Literal["created", "call", "refusal", "failure", "observed", "intent", "result"]
+EntryKind = Literal[
+    "created", "call", "refusal", "failure", "observed", "intent", "result", "purge", "recovered"
+]
 """Closed list of kinds. ``created`` opens a log; ``call`` is an operation that was done; ``refusal`` one that was
 refused; ``failure`` one that broke; ``observed`` what a client's hook reported of its own tools; ``intent`` and
-``result`` bracket an effect outside the database."""
+``result`` bracket an effect outside the database; ``purge`` says which bodies were purged; ``recovered`` that the log
+goes on from a backup, under another signer."""
+
+PROOFS: Final = frozenset({"created", "purge", "recovered"})
+"""Kinds whose bodies are never purged: a check of the ledger needs them."""
 
 FIELD_LIMITS: Final = {"principal": 200, "session": 200, "claimed_agent": 64, "stream": 500}
 """Characters that the ledger's columns hold."""

@@ -13,6 +13,7 @@ from securecontext.boundaries.policy import (
     Policy,
     Principal,
     Role,
+    Sight,
     Standing,
     decide,
 )
@@ -24,9 +25,13 @@ MANAGING = {
     Permission.MEMORY_MANAGE,
     Permission.PROJECT_MANAGE,
     Permission.LEDGER_READ,
+    Permission.LEDGER_MANAGE,
     Permission.SERVICE_MANAGE,
     Permission.KEYS_MANAGE,
     Permission.TOKEN_MANAGE,
+    Permission.SESSION_PURGE_ANY,
+    Permission.BACKUP_MAKE,
+    Permission.BACKUP_RESTORE,
 }
 ROLES = [in_role(role) for role in Role]
 EVERYBODY = [AGENT, HOOK, PERSON, *ROLES]
@@ -88,11 +93,19 @@ def test_w_19_a_role_has_no_more_rights_at_an_unlocked_terminal(role):
 
 @pytest.mark.parametrize("permission", list(Permission))
 @pytest.mark.parametrize("role", [None, "", "root", "Orchestrator"])
-def test_a_token_of_no_known_role_may_nothing(role, permission):
+@pytest.mark.parametrize("standing", [Standing.PERSON, Standing.HOOK])
+def test_a_token_of_no_known_role_may_nothing(role, permission, standing):
     with pytest.raises(Denied):
-        Policy(Unlocked()).check(
-            replace(in_role(Role.WORKER), role=role, standing=Standing.PERSON), permission
-        )
+        Policy(Unlocked()).check(replace(in_role(Role.WORKER), role=role, standing=standing), permission)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_w_19_a_hook_with_a_token_reports_and_does_nothing_else(role):
+    """Not even an orchestrator's hook issues tokens, and no agent reports as hooks do."""
+    for permission in Permission:
+        hook = decide(replace(in_role(role), standing=Standing.HOOK), permission)
+        assert hook.allowed == (permission in GRANTS[Standing.HOOK])
+        assert not (decide(in_role(role), permission).allowed and permission is Permission.SESSION_REPORT)
 
 
 @pytest.mark.parametrize("permission", list(Permission))
@@ -181,3 +194,12 @@ def test_an_operation_that_only_reads_asks_for_no_permission_to_write():
     for operation in CATALOGUE.values():
         if operation.effects is Effects.READS:
             assert not operation.permission.endswith(".write"), operation.name
+
+
+def test_rt_s3_04_a_text_of_a_class_that_nobody_knows_is_for_nobody():
+    for sight in (Sight("uid:1", None, person=True), Sight("uid:1", frozenset({"default"}))):
+        assert not sight.sees("secret", "uid:1")
+        assert sight.sees("internal", "uid:2") and sight.sees("restricted", "uid:1")
+    assert not Sight("uid:1", None).sees("restricted", "uid:2")
+    assert not Sight("uid:1", None, person=True, elsewhere=True).sees("confidential", "uid:1")
+    assert not Sight("uid:1", frozenset({"default"})).sees_fact("alice", "public", "uid:1")

@@ -110,6 +110,30 @@ def test_the_service_hears_event_identity_and_payload(tmp_path: Path) -> None:
     ]
 
 
+TOKEN = "zcst.c2hvd24.0123456789abcdef"
+
+
+def test_a_session_token_is_shown_to_the_service_of_this_user(tmp_path: Path) -> None:
+    with FakeService(tmp_path) as service:
+        run(tmp_path, "tool-used", json.dumps(PAYLOAD).encode(), ZC_SESSION_TOKEN=TOKEN)
+    assert service.heard[0].headers["token"] == TOKEN
+
+
+def test_w_22_a_session_token_is_never_spooled_and_never_inherited(tmp_path: Path) -> None:
+    """Nor does a service that the hook starts hear of it, on its command line or in its environment."""
+    told = tmp_path / "told"
+    script = f"import os, sys; open({str(told)!r}, 'w').write(repr((sys.argv, dict(os.environ))))"
+    entry = with_command(tmp_path, [sys.executable, "-c", script])
+    for event in EVENTS:
+        run(tmp_path, event, json.dumps(PAYLOAD).encode(), entry, ZC_SESSION_TOKEN=TOKEN)
+    assert told.exists()
+    assert [note["with_token"] for note in records(tmp_path)] == [True] * len(SPOOLED)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert TOKEN.encode() not in kept
+    run(tmp_path, "stop", b"{}")
+    assert "with_token" not in records(tmp_path)[-1]
+
+
 def test_an_explicit_project_path_wins(tmp_path: Path) -> None:
     with FakeService(tmp_path) as service:
         run(tmp_path, "stop", ZC_PROJECT_PATH="/explicit")

@@ -4,10 +4,16 @@ from datetime import timedelta
 
 import pytest
 from tests.house_case import PERSON
+from tests.identity_case import OPERATOR, with_operator
 from tests.keys_case import spellings
 
 from securecontext.boundaries.keys import Keyring
 from securecontext.types.errors import Unavailable
+
+
+@pytest.fixture(autouse=True)
+def _unlocked(house):
+    with_operator(house)
 
 
 def machine_entries(house, limit=10):
@@ -33,7 +39,7 @@ def test_the_status_tells_ids_ages_uses_and_the_root(house):
 
 def test_a_rotation_has_its_intent_and_its_result_in_the_ledger(house):
     before = house.do("keys.status", PERSON)
-    after = house.do("keys.rotate", PERSON)
+    after = house.do("keys.rotate", OPERATOR)
     assert after["wrapping_key"] != before["wrapping_key"]
     assert [key["state"] for key in after["data_keys"]] == ["reading", "writing"]
     told = {"wrapping_key": after["wrapping_key"], "data_key": after["data_keys"][1]["id"]}
@@ -46,12 +52,12 @@ def test_a_rotation_has_its_intent_and_its_result_in_the_ledger(house):
 
 def test_a_destruction_wants_a_yes_and_is_in_the_ledger(house):
     key = house.do("keys.status", PERSON)["data_keys"][0]["id"]
-    assert house.refused("keys.destroy", PERSON, key_id=key) == "not_confirmed"
+    assert house.refused("keys.destroy", OPERATOR, key_id=key) == "not_confirmed"
     assert [entry[:3] for entry in machine_entries(house, 1)] == [
         ("refusal", "keys.destroy", "not_confirmed")
     ]
     assert house.do("keys.status", PERSON)["data_keys"][0]["state"] == "writing"
-    answer = house.ask("keys.destroy", {"key_id": key, "confirm": True}, who=PERSON)
+    answer = house.ask("keys.destroy", {"key_id": key, "confirm": True}, who=OPERATOR)
     assert answer.error is None and key in answer.text
     told = house.do("keys.status", PERSON)["data_keys"]
     assert [each["state"] for each in told] == ["destroyed", "writing"]
@@ -66,14 +72,14 @@ def test_a_destruction_wants_a_yes_and_is_in_the_ledger(house):
 
 def test_a_key_that_is_not_there_is_refused_and_nothing_changes(house):
     before = house.do("keys.status", PERSON)
-    assert house.refused("keys.destroy", PERSON, key_id="dek_none", confirm=True) == "no_such_key"
+    assert house.refused("keys.destroy", OPERATOR, key_id="dek_none", confirm=True) == "no_such_key"
     assert house.do("keys.status", PERSON) == before
     assert machine_entries(house, 3)[1][:3] == ("refusal", "keys.destroy", "no_such_key")
 
 
 def test_a_repeated_rotation_with_one_key_is_done_once(house):
-    one = house.ask("keys.rotate", {}, who=PERSON, key="k1")
-    two = house.ask("keys.rotate", {}, who=PERSON, key="k1")
+    one = house.ask("keys.rotate", {}, who=OPERATOR, key="k1")
+    two = house.ask("keys.rotate", {}, who=OPERATOR, key="k1")
     assert one.structured == two.structured
     assert len(house.do("keys.status", PERSON)["data_keys"]) == 2
 
@@ -86,12 +92,12 @@ def test_a_ledger_that_takes_no_entry_keeps_the_keys_as_they_are(house, monkeypa
 
     with monkeypatch.context() as broken:
         broken.setattr(house.app.machine, "write", full)
-        assert house.refused("keys.rotate", PERSON) == "storage_full"
+        assert house.refused("keys.rotate", OPERATOR) == "storage_full"
     assert house.do("keys.status", PERSON) == before
 
 
 def test_no_byte_of_a_key_is_stored_beside_the_files_of_keys(house):
-    house.do("keys.rotate", PERSON)
+    house.do("keys.rotate", OPERATOR)
     held = house.app.data_keys._envelope()
     root = Keyring.open(house.app.settings.home / "keys").root("encryption")
     secrets = [root, held.wrapping.secret, held.salt]
@@ -108,12 +114,12 @@ def test_a_broken_file_of_keys_leaves_memory_alone(house):
     (house.app.settings.home / "keys" / "data.keys").write_bytes(b"rubbish")
     house.app.data_keys._held = None  # as after a restart
     assert house.refused("keys.status", PERSON) == "key_file_malformed"
-    assert house.refused("keys.rotate", PERSON) == "key_file_malformed"
+    assert house.refused("keys.rotate", OPERATOR) == "key_file_malformed"
     house.remember("db", "PostgreSQL")
     assert house.shown() == {"db": "PostgreSQL"}
 
 
 @pytest.mark.parametrize("key_id", ["x" * 201, 7, None])
 def test_an_id_of_a_wrong_form_is_refused(house, key_id):
-    error = house.ask("keys.destroy", {"key_id": key_id, "confirm": True}, who=PERSON).error
+    error = house.ask("keys.destroy", {"key_id": key_id, "confirm": True}, who=OPERATOR).error
     assert error.http_status == 400

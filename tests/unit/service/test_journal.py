@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from securecontext.service import journal
+from securecontext.settings import VARIABLES
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def lines(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (home / journal.FILE).read_text().splitlines()]
 
 
-def test_a_token_in_a_record_is_redacted_before_it_reaches_the_disk(
+def test_rt_s1_01_a_secret_in_a_record_is_redacted_before_it_reaches_the_disk(
     log: logging.Logger, tmp_path: Path
 ) -> None:
     token = "ghp_" + secrets.token_hex(18)
@@ -48,7 +49,39 @@ def test_a_token_in_a_record_is_redacted_before_it_reaches_the_disk(
     assert token not in (tmp_path / journal.FILE).read_text()
 
 
-def test_a_token_in_a_trace_is_redacted_too(log: logging.Logger, tmp_path: Path) -> None:
+def test_rt_s1_01_b_a_secret_deep_within_what_is_logged_is_redacted(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    token, word = "ghp_" + secrets.token_hex(18), secrets.token_hex(12)
+    log.warning("asked with %r", {"headers": [{"authorization": token}, ("password", {"password": word})]})
+    (line,) = lines(tmp_path)
+    assert line["event"].startswith("asked with {'headers'") and line["event"].count("REDACTED") == 2
+    for secret in (token, word):
+        assert secret not in (tmp_path / journal.FILE).read_text()
+
+
+def test_rt_s1_01_c_nothing_turns_redaction_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predecessor wrote secrets when it was asked to; no setting, level or record of ours does."""
+    monkeypatch.setenv("ZC_LOG_RAW", "1")
+    token = "ghp_" + secrets.token_hex(18)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        for each in ("debug", "info", "warning", "error"):
+            journal.start(tmp_path, each)
+            logging.getLogger("securecontext.testing").error(
+                "%s", token, extra={"raw": True, "redact": False}
+            )
+            root.handlers[0].close()
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert len(lines(tmp_path)) == 4
+    assert token not in (tmp_path / journal.FILE).read_text()
+    assert not [name for name in VARIABLES if "RAW" in name or "REDACT" in name]
+
+
+def test_rt_s1_01_a_secret_in_a_trace_is_redacted_too(log: logging.Logger, tmp_path: Path) -> None:
     token = "ghp_" + secrets.token_hex(18)
     try:
         raise ValueError(f"not a pelican: {token}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.house_case import House
+from tests.identity_case import issue, with_operator
 
 from securecontext.boundaries.policy import Standing
 from securecontext.hooks import handlers
@@ -95,6 +96,22 @@ def test_a_call_that_the_service_had_heard_of_is_not_entered_again(
     before = house.entries(100)
     drain(house)
     assert house.entries(100) == before, "neither an entry nor a refusal"
+    assert not note.exists()
+
+
+def test_a_call_that_was_heard_under_a_token_is_not_entered_again_without_it(
+    house: House, note: Path
+) -> None:
+    """The note holds no token, so that it would be another caller's: a hook that shows one says so in its note."""
+    token = issue(house, with_operator(house), "alice")
+    headers = {"project-path": folder_of(house), "token": token}
+    caller = introduce(house.app, Standing.HOOK, "hook", 1000, headers)
+    handlers.answer(house.app.corridor, caller, "tool-used", {**CALL, "tool_input": {"command": "ls"}})
+    note.write_text(json.dumps({**json.loads(note.read_text()), "with_token": True}))
+    before = house.entries(100)
+    assert before[0]["stream"] == "agent:alice/claude-s-1"
+    drain(house)
+    assert house.entries(100) == before
     assert not note.exists()
 
 
