@@ -158,6 +158,12 @@ def _with_issued(project: str, meant: Sequence[ColumnElement[bool]]) -> Select[s
     return select(whole.c.token)
 
 
+def revoke_all(connection: Connection, moment: datetime) -> int:
+    """Revoke what counts in any project; return how many those were."""
+    wanted = (tokens.c.revoked_at.is_(None), tokens.c.expires_at > timestamp(moment))
+    return connection.execute(update(tokens).where(*wanted).values(revoked_at=timestamp(moment))).rowcount
+
+
 def count(connection: Connection, project: str, moment: datetime) -> int:
     """Return how many tokens of a project count."""
     found = connection.execute(select(func.count()).select_from(tokens).where(*_counting(project, moment)))

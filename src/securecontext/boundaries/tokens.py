@@ -103,7 +103,10 @@ class TokenKey:
         body, _, mac = text.rpartition(".")
         if not hmac.compare_digest(self._mac(body), mac):
             raise Unauthenticated(
-                "token_wrong", "The session token was not issued by this service.", _HINT, reason="wrong"
+                "token_wrong",
+                "The session token was not issued by this service, or its key was rotated since.",
+                _HINT,
+                reason="wrong",
             )
         claims = _claims(found[1])
         if claims.has_ended(moment):

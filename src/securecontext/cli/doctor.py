@@ -195,7 +195,11 @@ def _code() -> Check:
 
 def _ledger(arguments: dict[str, Any], which: str) -> Check:
     verdict = ask("audit.verify", arguments).structured
-    detail = f"{verdict['status']} for {which}: {verdict['entries']} entries in {verdict['streams']} streams"
+    at = (verdict.get("full_at") or "never")[:16].replace("T", " ")
+    detail = (
+        f"{verdict['status']} for {which}: {verdict['entries']} entries in {verdict['streams']} streams, "
+        f"all of them read last at {at} UTC"
+    )
     if verdict["status"] != "OK":
         return Check(
             "ledger", Health.FAIL, f"{detail}; {verdict.get('broken_kind')}", "Run `zc audit verify --json`."

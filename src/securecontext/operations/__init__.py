@@ -17,6 +17,7 @@ from securecontext.operations import (
     purging,
     recall,
     recovery,
+    roots,
     sessions,
     state,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "purging",
     "recall",
     "recovery",
+    "roots",
     "sessions",
     "state",
 ]

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
@@ -88,7 +88,10 @@ class Ledgers(Protocol):
     """The ledgers of this installation."""
 
     def verify(self, connection: Connection) -> Verdict:
-        """Verify the ledger that this connection sees."""
+        """Check every entry of the ledger that this connection sees."""
+
+    def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Verify a store's ledger: what came after the last good check, or all of it."""
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
@@ -205,6 +208,9 @@ class World(Protocol):
 
     def settle_project(self, project: str) -> None:
         """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
+
+    def plan_root(self, name: Literal["encryption", "tokens", "skills"]) -> tuple[str, str]:
+        """Have a root rotated at the next start of the service; return its id, and that of the next one."""
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""

@@ -23,7 +23,7 @@ from securecontext.service.address import Address
 from securecontext.service.doors import WARM_SECONDS, Doors
 from securecontext.service.status import Status
 from securecontext.settings import Settings
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import Expired, InvalidInput, ZcError
 
 if TYPE_CHECKING:
     from securecontext.service.spool import Spool
@@ -35,6 +35,10 @@ BACKLOG = 1024
 TIDY_SECONDS = 600.0
 CHECKPOINT_SECONDS = 10.0
 """How often the service looks whether a ledger is due to be signed."""
+VERIFY_SECONDS = 300.0
+"""How often the service looks whether a ledger is due to be verified whole."""
+REST_SECONDS = 0.05
+"""How long that check rests after each thousand rows, which take it about 0.015 seconds."""
 LOOK_SECONDS = 1.0
 """How often the service looks whether clients still find it: those that do not, wait."""
 
@@ -79,6 +83,7 @@ class Daemon:
                 self._guarded(self._look_at_state),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
+                self._again(self._verify, VERIFY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
             )
         ]
@@ -214,6 +219,18 @@ class Daemon:
 
     async def _checkpoint(self) -> None:
         await self.listener.run(self.app.ledgers.checkpoint_due)
+
+    async def _verify(self) -> None:
+        await asyncio.to_thread(self.app.ledgers.verify_due, self._rest)
+
+    def _rest(self) -> None:
+        """Let others go first: what runs in the background takes a small part of the time, and none at the end."""
+        self.doors.let_pass()
+        time.sleep(REST_SECONDS)
+        if self._stopping is not None and self._stopping.is_set():
+            raise Expired(
+                "service_stopping", "The service is ending.", "What was begun is done at its next start."
+            )
 
     async def _look_at_code(self) -> None:
         if self.settings.strict_integrity:
