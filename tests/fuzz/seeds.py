@@ -106,6 +106,14 @@ def all_of_them() -> Iterator[tuple[str, str, bytes]]:
         ("code", "a%252e%252e/b"),
     ):
         yield "path", name, path.encode()
+    for name, url in (
+        ("name", "https://user.example.com:443/a%2Fb?q=1#part"),
+        ("v4", "http://8.8.8.8/"),
+        ("v6", "https://[2606:4700:4700::1111]/x"),
+        ("punycode", "https://xn--mnchen-3ya.de/"),
+        ("odd", "http://0177.0.0.1@127.1:80\\[::ffff:1.2.3.4]"),
+    ):
+        yield "url", name, url.encode()
 
 
 def _plain(claims: Claims) -> dict[str, object]:

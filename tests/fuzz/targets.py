@@ -24,7 +24,8 @@ from securecontext.boundaries.tokens import PREFIX, TokenKey
 from securecontext.hooks import handlers
 from securecontext.http.body import parse_object
 from securecontext.service.wire import parse_opening
-from securecontext.types.errors import InvalidInput, Tampered, Unauthenticated, Unavailable
+from securecontext.types.errors import Denied, InvalidInput, Tampered, Unauthenticated, Unavailable
+from securecontext.validators.addresses import why_not_public
 from securecontext.validators.filesystem import SafePath
 from securecontext.validators.input import (
     clean_agent_id,
@@ -36,6 +37,7 @@ from securecontext.validators.input import (
 )
 from securecontext.validators.markup import refuse_markup, refuse_traversal
 from securecontext.validators.secrets import redact, redact_value
+from securecontext.validators.url import parse_url
 
 CORPUS = Path(__file__).parent / "corpus"
 LOG = "log_fuzz"
@@ -245,6 +247,19 @@ def fuzz_path(data: bytes) -> None:
         assert os.path.normpath(joined) == str(joined)
         assert str(joined).startswith("/srv/project/")
         assert SafePath.of(str(path)) == path
+
+
+def fuzz_url(data: bytes) -> None:
+    """A URL that passes has one spelling, and no address in it that is not public."""
+    for raw in (data, data.decode("utf-8", "surrogateescape")):
+        try:
+            url = parse_url(raw)
+        except (InvalidInput, Denied) as error:
+            assert error.code.startswith("url_")
+            continue
+        assert str(url).isascii()
+        assert parse_url(str(url)) == url
+        assert url.address is None or not why_not_public(url.address)
 
 
 def fuzz_secrets(data: bytes) -> None:
