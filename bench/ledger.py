@@ -135,21 +135,23 @@ def _corridor(app: App, chance: random.Random, times: int = 300) -> list[Figure]
     claims = app.machine.write(
         lambda transaction: token_register.issue(
             transaction.connection, agent="alice", role=Role.DEVELOPER, project=project.id, issued_by="bench",
+            key=app.credentials.key_id,
             moment=moment,
         )
     )  # fmt: skip
     token = app.credentials.sign(claims)
     store = app.store(project.id)
 
+    known = app.credentials.identify(token)
+    shown = Principal(
+        f"agent:{known.aid}", Standing.AGENT, "mcp", known.sid, agent=known.aid, role=known.role, project=known.ph,
+        token=known.tid,
+    )  # fmt: skip
+
     def walk(number: int) -> None:
-        known = app.credentials.identify(token)
-        who = Principal(
-            f"agent:{known.aid}", Standing.AGENT, "mcp", known.sid, agent=known.aid, role=known.role,
-            project=known.ph, token=known.tid,
-        )  # fmt: skip
         given = {"key": f"decision-{number % 80}", "value": sentence(chance), "importance": 3}
         answer = app.corridor.walk(
-            Call(new_id("call", 12), "zc_remember", given, who, datetime.now(UTC), project)
+            Call(new_id("call", 12), "zc_remember", given, shown, datetime.now(UTC), project)
         )
         if answer.error is not None:
             raise answer.error
@@ -161,7 +163,14 @@ def _corridor(app: App, chance: random.Random, times: int = 300) -> list[Figure]
         def job(transaction: Transaction) -> None:
             remember(
                 Context(
-                    app, who, project, transaction.connection, transaction, store.text, datetime.now(UTC)
+                    app,
+                    who,
+                    project,
+                    transaction.connection,
+                    transaction,
+                    store.text,
+                    app.bodies,
+                    datetime.now(UTC),
                 ),
                 given,
             )

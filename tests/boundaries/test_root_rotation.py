@@ -46,7 +46,7 @@ def token_of(house):
     claims = house.app.machine.write(
         lambda transaction: token_register.issue(
             transaction.connection, agent="alice", role=Role.DEVELOPER, project=house.project.id,
-            issued_by="test", moment=house.moment,
+            issued_by="test", key=house.app.credentials.key_id, moment=house.moment,
         )
     )  # fmt: skip
     return house.app.credentials.sign(claims)

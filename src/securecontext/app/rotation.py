@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from securecontext.boundaries import baseline, data_keys
+from securecontext.boundaries import baseline, data_keys, token_register
 from securecontext.boundaries.keys import Keyring, RootName
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ZcError
@@ -81,6 +81,8 @@ class Rotation:
 
     def _enter(self, transaction: Transaction) -> None:
         for name, before in self._done:
+            if name == "tokens":  # those that were issued since this was planned
+                token_register.revoke_all(transaction.connection, self._clock())
             told = {"root": name, "before": before, "after": self._keyring.root_id(name)}
             body = {"operation": "keys.rotate-root", "outcome": "ok", "arguments": told}
             transaction.record(EntryDraft("system", "keys", "", "result", body))
