@@ -42,6 +42,7 @@ class Settings:
         strict_integrity: ``ZC_STRICT_INTEGRITY``: whether code that is not what was accepted keeps the service from
             starting.
         ledger_days: ``ZC_STALE_DAYS_LEDGER``: days after which bodies of ledger entries are purged; None for never.
+        all_secret_rules: ``ZC_SECRET_RULES``: whether a second set of rules is used beside our own.
     """
 
     home: Path
@@ -56,6 +57,7 @@ class Settings:
     quota_mb: float = limits.QUOTA_MB
     strict_integrity: bool = False
     ledger_days: float | None = None
+    all_secret_rules: bool = True
 
 
 VARIABLES: dict[str, str] = {
@@ -72,6 +74,8 @@ VARIABLES: dict[str, str] = {
     "ZC_QUOTA_MB": f"MiB that a project's database may use, default {limits.QUOTA_MB:.0f}; forgetting always works",
     "ZC_STRICT_INTEGRITY": "1: the service does not start with code that nobody accepted; 0 (default): it says so",
     "ZC_STALE_DAYS_LEDGER": "days after which the ledger no longer says what was done; default: never",
+    "ZC_SECRET_RULES": "all (default): some five hundred rules against secrets beside our own, which take 45 MiB; own: "
+    "ours alone",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -103,6 +107,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),
         strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
         ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
+        all_secret_rules=_all_rules(env.get("ZC_SECRET_RULES", "")),
     )
 
 
@@ -173,6 +178,12 @@ def _switch(name: str, text: str) -> bool:
     if text not in ("", "0", "1"):
         raise _refuse(name, "0 or 1")
     return text == "1"
+
+
+def _all_rules(text: str) -> bool:
+    if text not in ("", "all", "own"):
+        raise _refuse("ZC_SECRET_RULES", "all or own")
+    return text != "own"
 
 
 def _level(text: str) -> str:

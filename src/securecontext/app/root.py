@@ -16,7 +16,9 @@ from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode
 from securecontext.app.ledgers import Ledgers
 from securecontext.app.retention import Retention
+from securecontext.app.secret_rules import SecretRules
 from securecontext.app.stores import Stores
+from securecontext.boundaries import secret_allowances
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.data_keys import DataKeys
@@ -35,6 +37,7 @@ from securecontext.storage import copies
 from securecontext.storage.port import Store
 from securecontext.types.ids import now
 from securecontext.types.places import Place
+from securecontext.validators import secrets
 
 ANCHORS = "anchors.log"
 """Not `audit.log`, which is the predecessor's."""
@@ -51,6 +54,7 @@ class App:
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
+        secret_rules: the second set of rules against secrets.
         stores: the database files.
 
     Raises:
@@ -69,6 +73,8 @@ class App:
         self._folders = Folders(self.stores, settings.user_home, clock)
         kept = [home / "logs" / ANCHORS, *([settings.witness_file] if settings.witness_file else [])]
         self.ledgers = Ledgers(keyring, self.stores, [AnchorFile(file) for file in kept], clock)
+        self.secret_rules = SecretRules(home, self.stores, settings.all_secret_rules)
+        secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self.limits = Limits(
@@ -166,6 +172,12 @@ class App:
         """Where the token of the HTTP door lies."""
         return self.settings.home / "keys" / TOKEN_FILE
 
+    def allow_secrets(self) -> None:
+        """Let all who scan know what a person said is no secret; until then it is redacted."""
+        with self.machine.read() as connection:
+            found = secret_allowances.read(connection)
+        secrets.wear(allowed=frozenset(each.fingerprint for each in found))
+
     def tidy(self) -> None:
         """Drop what has expired; finish what a crash left of ended projects. Never called by a call."""
         self.stores.tidy()
@@ -173,4 +185,5 @@ class App:
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
+        self.secret_rules.close()
         self.stores.close()

@@ -38,6 +38,7 @@ GROUPS = {
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end, prove it to others.",
     "keys": "Keys of encrypted texts: status, rotate, destroy.",
+    "secrets": "What looks like a secret and is none: allowed, allow, disallow.",
     "integrity": "The installed code against its signed baseline: check, accept.",
     "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",

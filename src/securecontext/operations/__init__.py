@@ -17,6 +17,7 @@ from securecontext.operations import (
     purging,
     recall,
     recovery,
+    secrets,
     sessions,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "purging",
     "recall",
     "recovery",
+    "secrets",
     "sessions",
 ]
