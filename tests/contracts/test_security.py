@@ -26,7 +26,7 @@ from securecontext.contracts.agent import is_agent_id, is_message, is_storable
 from securecontext.contracts.security import create_secure_agent_context, is_gapless
 from securecontext.contracts.session import is_moment, is_session_name
 from securecontext.knowledge import archive
-from securecontext.memory import facts, sessions
+from securecontext.memory import changes, facts, sessions
 from securecontext.memory.capacity import Capacity, capacity, choose_evicted
 from securecontext.pipeline.callers import introduce
 from securecontext.pipeline.operation import CATALOGUE, Context, Effects, Input, Output, operation
@@ -194,8 +194,8 @@ def test_an_append_that_loses_or_disorders_drafts_is_found() -> None:
 
 def test_the_head_of_a_stream_never_goes_back(tmp_path: Path) -> None:
     ledger = audit.Ledger("log", Keyring.open(tmp_path / "keys"))
-    ledger._committed["a/b"] = audit._Head(5, "0" * 64)
-    ledger._pending["a/b"] = audit._Head(5, "1" * 64)
+    ledger._committed["a/b"] = audit.Head(5, "0" * 64)
+    ledger._pending["a/b"] = audit.Head(5, "1" * 64)
     assert "never goes back" in broken(ledger.committed)
 
 
@@ -227,7 +227,7 @@ def _remember(connection: Any, **change: Any) -> Any:
         "origin": facts.Origin("uid:1000", "s1"), "capacity": capacity(sources=0, broadcasts=0, agents=0),
         "moment": NOW,
     }  # fmt: skip
-    return facts.remember(connection, **{**given, **change})
+    return changes.remember(connection, None, **{**given, **change})
 
 
 @pytest.mark.parametrize(
@@ -255,8 +255,8 @@ def test_no_room_of_sessions_archive_and_register_takes_it_either() -> None:
     broken(sessions.trim, None, "p", 0)
     draft = archive.Draft("text", "source", "content", "uid:1000", "s")
     for bad in ({"source": ""}, {"source": "\0"}, {"content": "\ud800"}):
-        broken(archive.put, None, None, "p", replace(draft, **bad), NOW)
-    broken(archive.put, None, None, "p", draft, "now")
+        broken(archive.put, None, None, None, "p", replace(draft, **bad), NOW)
+    broken(archive.put, None, None, None, "p", draft, "now")
     piece = archive.Piece(0, 0, 1, "a")
     named = {"project": "p", "parent_kind": "fact", "parent": 1, "session": "s", "moment": NOW}
     assert "place of its own" in broken(archive.index, None, None, pieces=[piece, piece], **named)

@@ -2,111 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, func, select
 
-from securecontext.boundaries import audit
-from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Principal, Standing
 from securecontext.boundaries.tail import tail
 from securecontext.boundaries.verdict import Status
 from securecontext.boundaries.verify import verify
 from securecontext.knowledge import archive
-from securecontext.knowledge.search import search
-from securecontext.memory import facts, sessions
-from securecontext.memory.capacity import Capacity, capacity
+from securecontext.memory import changes, facts, sessions
+from securecontext.memory.capacity import Capacity
 from securecontext.operations.found import SearchOutput, render_found, shown
 from securecontext.pipeline import replay
 from securecontext.pipeline.corridor import Call
 from securecontext.projects import register
 from securecontext.projects.identity import locate
-from securecontext.storage.port import Store, Transaction
-from securecontext.storage.postgres import PostgresStore, open_postgres
-from securecontext.storage.sqlite import SqliteStore
+from securecontext.storage.port import Transaction
 from securecontext.storage.tables import chunks, ledger_entries
 from securecontext.types.errors import Conflict, NotFound
 from securecontext.types.ledger import EntryDraft
-from tests.engines.fixtures import ENGINES
-
-MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOW = "2026-03-01T12:00:00.000000Z"
-FULL = capacity(sources=0, broadcasts=0, agents=0)
-ORIGIN = facts.Origin("uid:1000", "s1")
-T = TypeVar("T")
-
-
-class Rooms:
-    """A store with a ledger, and the rooms' functions with what they all want filled in."""
-
-    def __init__(self, store: Store, keyring: Keyring) -> None:
-        self.store = store
-        self.keyring = keyring
-
-    def write(self, work: Callable[[Connection], T]) -> T:
-        return self.store.write(lambda transaction: work(transaction.connection))
-
-    def read(self, work: Callable[[Connection], T]) -> T:
-        with self.store.read() as connection:
-            return work(connection)
-
-    def remember(
-        self, key: str, value: str, *, importance: int = 3, project: str = "p", agent: str = "default",
-        supersedes: str | None = None, limit: Capacity = FULL, moment: str = NOW,
-    ) -> facts.Remembered:  # fmt: skip
-        def work(connection: Connection) -> facts.Remembered:
-            done = facts.remember(
-                connection, project=project, agent=agent, key=key, value=value, importance=importance,
-                supersedes=supersedes, origin=ORIGIN, capacity=limit, moment=moment,
-            )  # fmt: skip
-            if not done.unchanged:
-                archive.unindex(connection, self.store.text, archive.FACT, done.gone)
-                archive.index(
-                    connection, self.store.text, project=project, parent_kind=archive.FACT, parent=done.fact,
-                    pieces=archive.pieces_of(key, value), session="s1", moment=moment,
-                )  # fmt: skip
-            return done
-
-        return self.write(work)
-
-    def held(self, project: str = "p", agent: str = "default") -> dict[str, str]:
-        found = self.read(lambda c: facts.active(c, project=project, agents=[agent]))
-        return {f.key: f.value for f in found}
-
-    def put(self, source: str, content: str, project: str = "p", **more: Any) -> archive.Stored:
-        draft = archive.Draft("text", source, content, "uid:1000", "s1", **more)
-        return self.write(lambda c: archive.put(c, self.store.text, project, draft, NOW))
-
-    def found(self, *queries: str, project: str = "p", agents: list[str] | None = None) -> list[str]:
-        hits = self.read(lambda c: search(c, self.store.text, project, queries, agents, 10))
-        return [hit.source for hit in hits]
-
-
-@pytest.fixture(params=ENGINES)
-def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rooms]:
-    keyring = Keyring.open(tmp_path / "keys")
-
-    def open_recorder(connection: Connection, moment: datetime) -> audit.Ledger:
-        ledger = audit.Ledger("log_rooms", keyring)
-        ledger.open_log(connection, moment)
-        return ledger
-
-    store: Store
-    engine = None
-    if request.param == "sqlite":
-        store = SqliteStore(tmp_path / "rooms.db", lambda: MOMENT, open_recorder)
-    else:
-        engine = open_postgres(request.getfixturevalue("migrated_postgres_url"))
-        store = PostgresStore(engine, "p", lambda: MOMENT, open_recorder)
-    yield Rooms(store, keyring)
-    store.close()
-    if engine is not None:
-        engine.dispose()
-
+from tests.engines.rooms_case import FULL, MOMENT, NOW
 
 # Facts
 
@@ -116,7 +33,7 @@ def test_a_key_holds_its_newest_value_and_keeps_its_history(rooms):
     second = rooms.remember("db", "PostgreSQL")
     assert second.gone == (first.fact,)
     assert rooms.held() == {"db": "PostgreSQL"}
-    rows = rooms.read(lambda c: facts.history(c, project="p", agent="default", key="db"))
+    rows = rooms.read(lambda c: facts.history(c, rooms.bodies, project="p", agent="default", key="db"))
     assert [(f.value, f.state, f.replaced_by) for f in rows] == [
         ("MySQL", "replaced", second.fact), ("PostgreSQL", "active", None),
     ]  # fmt: skip
@@ -132,7 +49,9 @@ def test_superseding_and_undoing_it(rooms):
     rooms.remember("queue", "RabbitMQ")
     rooms.remember("broker", "NATS", supersedes="queue")
     assert rooms.held() == {"broker": "NATS"}
-    done = rooms.write(lambda c: facts.undo(c, project="p", agent="default", key="broker", capacity=FULL))
+    done = rooms.write(
+        lambda c: changes.undo(c, rooms.bodies, project="p", agent="default", key="broker", capacity=FULL)
+    )
     assert done.now is None and [f.key for f in done.back] == ["queue"]
     assert rooms.held() == {"queue": "RabbitMQ"}
     with pytest.raises(NotFound):
@@ -143,7 +62,9 @@ def test_undo_leaves_what_has_moved_on(rooms):
     rooms.remember("queue", "RabbitMQ")
     rooms.remember("broker", "NATS", supersedes="queue")
     rooms.remember("queue", "Kafka")
-    done = rooms.write(lambda c: facts.undo(c, project="p", agent="default", key="broker", capacity=FULL))
+    done = rooms.write(
+        lambda c: changes.undo(c, rooms.bodies, project="p", agent="default", key="broker", capacity=FULL)
+    )
     assert done.back == () and rooms.held() == {"queue": "Kafka"}
 
 
@@ -165,7 +86,7 @@ def test_forgetting_leaves_no_row(rooms):
 
     def work(transaction: Transaction) -> tuple[int, ...]:
         connection = transaction.connection
-        gone = facts.forget(connection, project="p", agent="default", key="db")
+        gone = changes.forget(connection, project="p", agent="default", key="db")
         archive.unindex(connection, rooms.store.text, archive.FACT, gone)
         rooms.store.text.scrub(connection)
         transaction.scrub_after_commit()
@@ -188,7 +109,7 @@ def test_notebooks_and_projects_are_apart(rooms):
             rooms.read(lambda c, n=most: c.scalar(select(facts.agents_up_to(n)), {"in_project": "p"}))
             == counted
         )
-    assert rooms.read(lambda c: facts.by_ids(c, "q", [1, 2])) == {}
+    assert rooms.read(lambda c: facts.by_ids(c, rooms.bodies, "q", [1, 2])) == {}
 
 
 def test_any_text_comes_back_as_it_went_in(rooms):
@@ -238,12 +159,12 @@ def test_w_36_what_came_from_outside_is_labelled_wherever_it_is_found_and_keeps_
     content = "# Straße\n\n- the pelican\n- \u9d5c\u9d98 und Größe\n\n\tindented = true\n"
     done = rooms.put("outside", content, trust="external")
     rooms.put("inside", "a pelican of our own")
-    hits = rooms.read(lambda c: search(c, rooms.store.text, "p", ["the pelican"], None, 10))
+    hits = rooms.hits("the pelican")
     assert {hit.source: hit.trust for hit in hits} == {"outside": "external", "inside": "agent"}
     out = SearchOutput(fence="f", hits=[shown(hit) for hit in hits])
     lines = {line.split(" ")[1]: line for line in render_found(out).split("\n") if " (2026" in line}
     assert "outside [external] (" in lines["outside"] and "[external]" not in lines["inside"]
-    stored = rooms.read(lambda c: archive.by_ids(c, "p", [done.document]))[done.document]
+    stored = rooms.read(lambda c: archive.by_ids(c, rooms.bodies, "p", [done.document]))[done.document]
     assert (stored.content, stored.trust) == (content, "external")
     assert rooms.found("\u9d5c\u9d98") == rooms.found("Größe") == ["outside"]
 
@@ -251,7 +172,7 @@ def test_w_36_what_came_from_outside_is_labelled_wherever_it_is_found_and_keeps_
 def test_w_36_scores_tell_the_better_hit_from_the_worse(rooms):
     rooms.put("both", "pelican walrus")
     rooms.put("one", "a pelican stands in the middle of a long sentence about the harbour")
-    hits = rooms.read(lambda c: search(c, rooms.store.text, "p", ["pelican walrus"], None, 10))
+    hits = rooms.hits("pelican walrus")
     assert [hit.source for hit in hits] == ["both", "one"]
     assert hits[0].score == 1 and 0 < hits[1].score < 1
 
@@ -259,8 +180,8 @@ def test_w_36_scores_tell_the_better_hit_from_the_worse(rooms):
 def test_the_newest_summary_is_the_last_one(rooms):
     for number in range(3):
         draft = archive.Draft("summary", f"s{number}", f"summary {number}", "uid:1000", "s1")
-        rooms.write(lambda c, draft=draft: archive.put(c, rooms.store.text, "p", draft, NOW))
-    last = rooms.read(lambda c: archive.last(c, "p", "summary"))
+        rooms.write(lambda c, draft=draft: archive.put(c, rooms.store.text, rooms.bodies, "p", draft, NOW))
+    last = rooms.read(lambda c: archive.last(c, rooms.bodies, "p", "summary"))
     assert last is not None and last.content == "summary 2"
 
 

@@ -12,12 +12,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from securecontext.boundaries.bodies import MARK
+from securecontext.types.classification import CLASSIFICATIONS, SEALED, highest, rank
 from tests.house_case import PERSON, make_house
 
 KEYS = st.sampled_from(["db", "queue", "cache", "api_client"])
 WORDS = ("alpaca", "buzzard", "cheetah", "dolphin", "echidna", "flamingo")
 VALUES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=300).map(" ".join)
 IMPORTANCE = st.integers(1, 5)
+CLASSES = st.none() | st.sampled_from(CLASSIFICATIONS)
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Version:
     value: str
     importance: int
     number: int
+    classification: str = "internal"
     instead: list[Version] = field(default_factory=list)
 
 
@@ -47,22 +51,42 @@ class MemoryMachine(RuleBasedStateMachine):
             self.house.app.close()
             shutil.rmtree(self.root)
 
-    def _set(self, key: str, value: str, importance: int, other: str | None = None) -> None:
+    def _set(
+        self, key: str, value: str, importance: int, other: str | None = None, given: str | None = None
+    ) -> None:
         old = self.current.get(key)
-        if other is None and old is not None and (old.value, old.importance) == (value, importance):
-            return
         gone = [v for v in (old, self.current.get(other) if other else None) if v is not None]
+        known = given or highest([v.classification for v in gone] or self._sealed_before(key)) or "internal"
+        same = (value, importance, known)
+        if other is None and old is not None and (old.value, old.importance, old.classification) == same:
+            return
         for version in gone:
             del self.current[version.key]
-        self.current[key] = Version(key, value, importance, next(self.numbers), gone)
+        self.current[key] = Version(key, value, importance, next(self.numbers), known, gone)
+        if known in SEALED:
+            for version in self._chain():
+                if version.key == key:
+                    version.classification = max(version.classification, known, key=rank)
 
-    @rule(key=KEYS, value=VALUES, importance=IMPORTANCE)
-    def remember(self, key: str, value: str, importance: int) -> None:
-        self.house.remember(key, value, importance)
-        self._set(key, value, importance)
+    def _sealed_before(self, key: str) -> list[str]:
+        """The classes of earlier sealed values of a key under which nothing counts."""
+        return [row[0] for row in self.sealed_rows if row[1] == key]
+
+    def _look(self) -> None:
+        query = "SELECT classification, key FROM facts WHERE state IN ('replaced', 'superseded')"
+        self.sealed_rows = [row for row in self.house.sql(query) if row[0] in SEALED]
+
+    @rule(key=KEYS, value=VALUES, importance=IMPORTANCE, classification=CLASSES)
+    def remember(self, key: str, value: str, importance: int, classification: str | None) -> None:
+        self._look()
+        self.house.remember(
+            key, value, importance, **({"classification": classification} if classification else {})
+        )
+        self._set(key, value, importance, given=classification)
 
     @rule(key=KEYS, other=KEYS, value=VALUES)
     def supersede(self, key: str, other: str, value: str) -> None:
+        self._look()
         answer = self.house.ask("zc_remember", {"key": key, "value": value, "supersedes": other})
         if other == key:
             assert answer.error is None
@@ -109,9 +133,17 @@ class MemoryMachine(RuleBasedStateMachine):
         if not hasattr(self, "house"):
             return
         listed = self.house.do("memory.list", PERSON)["facts"]
-        assert {f["key"]: (f["value"], f["importance"]) for f in listed} == {
-            k: (v.value, v.importance) for k, v in self.current.items()
+        assert {f["key"]: (f["value"], f["importance"], f["classification"]) for f in listed} == {
+            k: (v.value, v.importance, v.classification) for k, v in self.current.items()
         }
+
+    @invariant()
+    def a_value_lies_there_as_it_is_or_sealed_as_its_class_says(self) -> None:
+        if not hasattr(self, "house"):
+            return
+        for value, classification in self.house.sql("SELECT value, classification FROM facts"):
+            assert value.startswith(MARK) == (classification in SEALED)
+            assert classification not in SEALED or not any(word in value.lower() for word in WORDS)
 
     @invariant()
     def the_index_holds_what_counts_and_nothing_else(self) -> None:
@@ -122,7 +154,8 @@ class MemoryMachine(RuleBasedStateMachine):
         assert chunks == house.sql("SELECT rowid, tokens FROM chunks_fts ORDER BY rowid")
         parents = house.sql("SELECT DISTINCT parent FROM chunks WHERE parent_kind = 'fact' ORDER BY parent")
         assert parents == house.sql(
-            "SELECT fact FROM facts WHERE state IN ('active', 'archived') ORDER BY fact"
+            "SELECT fact FROM facts WHERE state IN ('active', 'archived')"
+            " AND classification NOT IN ('confidential', 'restricted') ORDER BY fact"
         )
         for word in WORDS:
             found = {hit["source"].removeprefix("memory:default:") for hit in house.search(word)}

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from securecontext.app.rescan import AT_ONCE, MARK, Mark
+from securecontext.boundaries.bodies import MARK as MARK_OF_SEALED
 from securecontext.memory import sessions
 from securecontext.memory.sessions import WorkingState
 from securecontext.storage.analyser import tokens
@@ -71,6 +72,33 @@ def test_what_was_taken_out_is_no_longer_found_and_the_rest_is(early, engine_of_
     rescan(early)
     assert early.sql(known, words) == [(0,)]
     assert len(early.search("kestrel night")) == 1
+
+
+def test_what_is_stored_sealed_is_opened_mended_and_sealed_again(early, engine_of_rules):
+    early.remember(f"of {TOKEN}", f"the model is loaded with {TOKEN}", classification="confidential")
+    early.do("zc_index", source="n.md", content=f"# Login\n\n{TOKEN}", classification="confidential")
+    early.remember("other", "stays", classification="confidential")
+    (before,) = early.sql("SELECT value FROM facts WHERE key = 'other'")
+    wear(engine=engine_of_rules)
+    rescan(early)
+    assert early.shown() == {f"of {GONE}": f"the model is loaded with {GONE}", "other": "stays"}
+    assert early.sql("SELECT value FROM facts WHERE key = 'other'") == [before]
+    stored = early.sql("SELECT value FROM facts UNION SELECT content FROM documents")
+    assert len(stored) == 3 and all(value.startswith(MARK_OF_SEALED) for (value,) in stored)
+    (document,) = early.do("archive.list", PERSON)["documents"]
+    assert early.read(document["id"])[0]["text"] == f"# Login\n\n{GONE}"
+
+
+def test_a_text_that_cannot_be_opened_stays_as_it_is_and_is_in_nobodys_way(early, engine_of_rules):
+    early.remember("sealed", f"with {TOKEN}", classification="confidential")
+    early.remember("plain", f"with {TOKEN}")
+    (sealed,) = early.sql("SELECT value FROM facts WHERE key = 'sealed'")
+    key = early.do("keys.status", PERSON)["data_keys"][0]["id"]
+    early.app.data_keys.destroy(key)
+    wear(engine=engine_of_rules)
+    rescan(early)
+    assert early.sql("SELECT value FROM facts WHERE key = 'sealed'") == [sealed]
+    assert early.sql("SELECT value FROM facts WHERE key = 'plain'") == [(f"with {GONE}",)]
 
 
 def test_earlier_values_lose_it_too(early, engine_of_rules):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from securecontext.app.recorders import log_of
 from securecontext.boundaries import signers
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.anchors import Anchors
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import MOST_AT_ONCE, Signed, newest, sequence
 from securecontext.boundaries.tiles import Tiles
@@ -39,9 +39,7 @@ class Checkpoints:
         clock: the present moment.
     """
 
-    def __init__(
-        self, keyring: Keyring, anchors: Sequence[AnchorFile], clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, keyring: Keyring, anchors: Sequence[Anchors], clock: Callable[[], datetime]) -> None:
         self._keyring = keyring
         self._anchors = anchors
         self._clock = clock

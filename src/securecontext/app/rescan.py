@@ -17,6 +17,7 @@ from functools import partial
 from sqlalchemy import Connection, insert, select, update
 
 from securecontext.app.stores import Stores
+from securecontext.boundaries.bodies import Bodies, Body
 from securecontext.knowledge import rewriting as archive
 from securecontext.knowledge.archive import FACT
 from securecontext.memory import rewriting as memory
@@ -25,7 +26,7 @@ from securecontext.storage.port import Store, TextIndex, Transaction
 from securecontext.storage.tables import meta
 from securecontext.types.errors import Expired, Unavailable
 from securecontext.types.ledger import EntryDraft
-from securecontext.validators.secrets import Finding, JsonValue, engine_sees, redact
+from securecontext.validators.secrets import Finding, JsonValue, engine_sees, redact, scan
 
 log = logging.getLogger("securecontext.rescan")
 MARK = "secrets_scanned"
@@ -52,18 +53,13 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What a batch of rows gave: where to go on, what is to be rewritten, and what was found."""
+class _Batch:
+    """What a batch of rows gave: the mark behind it, and the rows in which something was found."""
 
     mark: Mark
-    facts: Sequence[tuple[memory.StoredFact, str, str]]
-    documents: Sequence[tuple[archive.StoredDocument, str, str]]
-    events: Sequence[tuple[memory.StoredEvent, str]]
-    findings: Sequence[tuple[str, Finding]]
-
-    @property
-    def anything(self) -> bool:
-        return bool(self.facts or self.documents or self.events)
+    facts: Sequence[int]
+    documents: Sequence[int]
+    events: Sequence[int]
 
 
 class Rescan:
@@ -71,10 +67,12 @@ class Rescan:
 
     Args:
         stores: whose open projects are looked at.
+        bodies: opens and seals what is stored sealed.
     """
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, bodies: Bodies) -> None:
         self._stores = stores
+        self._bodies = bodies
 
     def turn(self, rules: str, let_pass: Callable[[], None]) -> int:
         """Scan what the open projects hold beyond their marks; return how many secrets were taken out.
@@ -96,19 +94,20 @@ class Rescan:
             mark = read_mark(connection)
         if mark is None or mark.rules != rules:
             mark = Mark(rules)
-            store.write(lambda transaction: _forget_answers(transaction.connection))
+            store.write(lambda transaction: _clean_answers(transaction.connection))
         taken = 0
         while True:
             let_pass()
             with store.read() as connection:
-                found = _batch(connection, project, mark)
-            if found.mark == mark:
+                batch = _batch(connection, self._bodies, project, mark)
+            if batch.mark == mark:
                 if not mark.caught_up:
                     store.write(partial(_catch_up, mark=mark))
                 return taken
-            store.write(partial(_apply, text=store.text, project=project, found=found))
-            taken += len(found.findings)
-            mark = found.mark
+            taken += store.write(
+                partial(_apply, text=store.text, bodies=self._bodies, project=project, batch=batch)
+            )
+            mark = batch.mark
 
 
 def read_mark(connection: Connection) -> Mark | None:
@@ -123,45 +122,44 @@ def _put_mark(connection: Connection, mark: Mark) -> None:
         connection.execute(insert(meta), {"name": MARK, "value": value})
 
 
-def _batch(connection: Connection, project: str, mark: Mark) -> _Found:
+def _batch(connection: Connection, bodies: Bodies, project: str, mark: Mark) -> _Batch:
     """Scan the rows after a mark, `AT_ONCE` of each kind at most."""
-    findings: list[tuple[str, Finding]] = []
-
-    def clean(field: str, text: str) -> str:
-        if mark.caught_up and not engine_sees(text):
-            return text
-        done = redact(text)
-        findings.extend((field, finding) for finding in done.findings)
-        return done.text
-
-    facts = [
-        (row, clean("key", row.key), clean("value", row.value))
-        for row in memory.facts_after(connection, project, mark.fact, AT_ONCE)
-    ]
-    documents = [
-        (row, clean("source", row.source), clean("content", row.content))
-        for row in archive.documents_after(connection, project, mark.document, AT_ONCE)
-    ]
-    events = [
-        (row, _detail(row.detail, clean))
-        for row in memory.events_after(connection, project, mark.event, AT_ONCE)
-    ]
-    return _Found(
+    looks = _engine_sees if mark.caught_up else _anything
+    facts = memory.facts_after(connection, bodies, project, mark.fact, AT_ONCE)
+    documents = archive.documents_after(connection, bodies, project, mark.document, AT_ONCE)
+    events = memory.events_after(connection, project, mark.event, AT_ONCE)
+    return _Batch(
         replace(
             mark,
-            fact=facts[-1][0].id if facts else mark.fact,
-            document=documents[-1][0].id if documents else mark.document,
-            event=events[-1][0].id if events else mark.event,
+            fact=facts[-1].fact.id if facts else mark.fact,
+            document=documents[-1].id if documents else mark.document,
+            event=events[-1].id if events else mark.event,
         ),
-        [(row, key, value) for row, key, value in facts if (key, value) != (row.key, row.value)],
-        [
-            (row, source, content)
-            for row, source, content in documents
-            if (source, content) != (row.source, row.content)
-        ],
-        [(row, detail) for row, detail in events if detail != row.detail],
-        findings,
+        [row.fact.id for row in facts if looks(row.fact.key, row.fact.body)],
+        [row.id for row in documents if looks(row.source, row.body)],
+        [row.id for row in events if looks(row.detail)],
     )
+
+
+def _engine_sees(*texts: Body) -> bool:
+    return any(isinstance(text, str) and engine_sees(text) for text in texts)
+
+
+def _anything(*texts: Body) -> bool:
+    return any(isinstance(text, str) and scan(text) for text in texts)
+
+
+class _Cleaner:
+    """Takes secrets out of texts, and keeps what was found."""
+
+    def __init__(self) -> None:
+        self.findings: list[tuple[str, Finding]] = []
+
+    def clean(self, field: str, text: str) -> str:
+        """Return the text without its secrets."""
+        done = redact(text)
+        self.findings.extend((field, finding) for finding in done.findings)
+        return done.text
 
 
 def _detail(detail: str, clean: Callable[[str, str], str]) -> str:
@@ -190,36 +188,49 @@ def _catch_up(transaction: Transaction, mark: Mark) -> None:
     _put_mark(transaction.connection, replace(mark, caught_up=True))
 
 
-def _apply(transaction: Transaction, text: TextIndex, project: str, found: _Found) -> None:
-    """Rewrite what is to be, and move the mark, in one transaction with the entry that says so."""
-    connection = transaction.connection
-    for fact, wanted, value in found.facts:
-        key = memory.rewrite_fact(connection, project, fact, wanted, value)
-        archive.index_again(
-            connection, text, project, FACT, fact.id, key, value, fact.session, fact.created_at
-        )
-    for document, source, content in found.documents:
-        archive.rewrite(connection, text, project, document, source, content)
-    for event, detail in found.events:
-        memory.rewrite_event(connection, event, detail)
-    _put_mark(connection, found.mark)
-    if found.anything:
+def _apply(transaction: Transaction, text: TextIndex, bodies: Bodies, project: str, batch: _Batch) -> int:
+    """Rewrite what holds a secret, and move the mark, in one transaction with the entry that says so.
+
+    Rows are read anew: since the batch was read, one may have been deleted, or sealed. One that cannot be opened stays.
+
+    Returns:
+        How many secrets were taken out.
+    """
+    connection, cleaner = transaction.connection, _Cleaner()
+    for which in batch.facts:
+        for fact, session in memory.facts_after(connection, bodies, project, which - 1, 1):
+            if fact.id == which and isinstance(fact.body, str):
+                key, value = cleaner.clean("key", fact.key), cleaner.clean("value", fact.body)
+                key = memory.rewrite_fact(connection, bodies, project, fact, key, value)
+                archive.index_again(
+                    connection, text, project, FACT, which, key, value, session, fact.created_at
+                )
+    for which in batch.documents:
+        for old in archive.documents_after(connection, bodies, project, which - 1, 1):
+            if old.id == which and isinstance(old.body, str):
+                source, content = cleaner.clean("source", old.source), cleaner.clean("content", old.body)
+                archive.rewrite(connection, text, bodies, project, old, source, content)
+    for which in batch.events:
+        for event in memory.events_after(connection, project, which - 1, 1):
+            if event.id == which:
+                memory.rewrite_event(connection, event, _detail(event.detail, cleaner.clean))
+    _put_mark(connection, batch.mark)
+    if cleaner.findings:
         text.scrub(connection)  # what was taken out leaves the pages of the index, and then the log
         transaction.scrub_after_commit()
-        _forget_answers(connection)
-        transaction.record(_entry(found))
-        log.warning("%d secrets were taken out of what project %s had stored", len(found.findings), project)
+        _clean_answers(connection)
+        transaction.record(_entry(batch, cleaner.findings))
+        log.warning("%d secrets were taken out of what project %s had stored", len(cleaner.findings), project)
+    return len(cleaner.findings)
 
 
-def _forget_answers(connection: Connection) -> None:
+def _clean_answers(connection: Connection) -> None:
     """Take secrets out of the answers that are kept for retries: they repeat names."""
-    replay.rewrite(connection, lambda response: _detail(response, lambda _, text: redact(text).text))
+    replay.rewrite(connection, lambda response: _detail(response, _Cleaner().clean))
 
 
-def _entry(found: _Found) -> EntryDraft:
-    told = [
-        {"field": field, "type": each.type, "fingerprint": each.fingerprint} for field, each in found.findings
-    ]
-    counts = {"facts": len(found.facts), "documents": len(found.documents), "events": len(found.events)}
+def _entry(batch: _Batch, findings: Sequence[tuple[str, Finding]]) -> EntryDraft:
+    told = [{"field": field, "type": each.type, "fingerprint": each.fingerprint} for field, each in findings]
+    counts = {"facts": len(batch.facts), "documents": len(batch.documents), "events": len(batch.events)}
     body = {"operation": "secrets.rescan", "outcome": "ok", "arguments": counts, "redacted": told}
     return EntryDraft("system", "secrets", "", "call", body)

@@ -13,19 +13,23 @@ from sqlalchemy import Connection
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
 from securecontext.app.folders import Folders
-from securecontext.app.installed import InstalledCode
+from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.ledgers import Ledgers
 from securecontext.app.retention import Retention
+from securecontext.app.rotation import Rotation
 from securecontext.app.secret_rules import SecretRules
+from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
 from securecontext.boundaries import secret_allowances
 from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
+from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
 from securecontext.boundaries.installation import Installation
-from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.keys import Keyring, RootName
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.operator import Operator
 from securecontext.boundaries.policy import Policy
@@ -51,6 +55,7 @@ class App:
         clock: the present moment.
 
     Attributes:
+        bodies: seals and opens confidential and restricted texts.
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
@@ -66,15 +71,20 @@ class App:
         self.clock = clock
         home = settings.home
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
-        keyring = Keyring.open(home / "keys", settings.machine_secret)
-        self.data_keys = DataKeys(home / "keys", keyring.root("encryption"), clock)
+        self._keyring = keyring = Keyring.open(home / "keys", settings.machine_secret)
+        rotation = Rotation(home, keyring, clock)
+        rotation.of_keys()
+        root = keyring.root("encryption")
+        self.data_keys = DataKeys(home / "keys", root, clock)
+        self.bodies = Bodies(StateEncryption(self.data_keys), root)
         self.operator = Operator(home / "keys")
         self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)
-        kept = [home / "logs" / ANCHORS, *([settings.witness_file] if settings.witness_file else [])]
-        self.ledgers = Ledgers(keyring, self.stores, [AnchorFile(file) for file in kept], clock)
-        self.secret_rules = SecretRules(home, self.stores, settings.all_secret_rules)
+        others = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
+        self.secret_rules = SecretRules(home, self.stores, self.bodies, settings.all_secret_rules)
         secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
+        rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self.limits = Limits(
@@ -85,6 +95,7 @@ class App:
         self.gate = Gate(self.limits)
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
+        self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World
@@ -148,6 +159,10 @@ class App:
             Unavailable: its file cannot be changed or removed now.
         """
         self.stores.settle(project)
+
+    def plan_root(self, name: RootName) -> tuple[str, str]:
+        """Have a root rotated at the next start of the service; return its id, and that of the next one."""
+        return self._keyring.root_id(name), self._keyring.plan(name)
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""

@@ -21,6 +21,7 @@ from typing import Literal
 from securecontext import __version__
 from securecontext.app.rescan import Rescan
 from securecontext.app.stores import Stores
+from securecontext.boundaries.bodies import Bodies
 from securecontext.validators import secrets
 
 log = logging.getLogger("securecontext.secrets")
@@ -44,6 +45,7 @@ class SecretRules:
     Args:
         home: the data folder, in which the compiled rules are kept.
         stores: what is scanned again.
+        bodies: opens what of it is stored sealed.
         wanted: whether there is to be a second set.
 
     Attributes:
@@ -51,9 +53,9 @@ class SecretRules:
         trouble: why it failed; our own set goes on alone.
     """
 
-    def __init__(self, home: Path, stores: Stores, wanted: bool) -> None:
+    def __init__(self, home: Path, stores: Stores, bodies: Bodies, wanted: bool) -> None:
         self._folder = home / FOLDER
-        self._rescan = Rescan(stores)
+        self._rescan = Rescan(stores, bodies)
         self._lock = threading.Lock()
         self._compiler: subprocess.Popen[bytes] | None = None
         self._closed = False

@@ -15,7 +15,17 @@ from securecontext.operations.exchange import IMPORTED_AT_ONCE
 from securecontext.projects.identity import locate
 from securecontext.types.errors import InvalidInput, ZcError
 
-FIELDS = ("agent", "key", "value", "importance", "state", "created_at", "trust", "provenance")
+FIELDS = (
+    "agent",
+    "key",
+    "value",
+    "importance",
+    "state",
+    "created_at",
+    "trust",
+    "provenance",
+    "classification",
+)
 """What the import takes of an exported fact."""
 
 
@@ -24,6 +34,9 @@ def index(
     source: Annotated[
         str | None,
         typer.Option("--source", help="What names the text; by default the file's path within the project."),
+    ] = None,
+    classification: Annotated[
+        str | None, typer.Option("--classification", help="public, internal, confidential or restricted.")
     ] = None,
     project: Project = None,
     as_json: Json = False,
@@ -41,7 +54,10 @@ def index(
     done: list[dict[str, Any]] = []
     for name, content in texts:
         try:
-            reply = ask("zc_index", {"content": content, "source": name}, project)
+            given = {"content": content, "source": name}
+            if classification is not None:
+                given["classification"] = classification
+            reply = ask("zc_index", given, project)
         except ZcError as error:
             refuse(error, as_json=as_json)
         done.append(reply.structured)

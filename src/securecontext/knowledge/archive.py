@@ -2,16 +2,20 @@
 
 Facts of working memory have chunks too, so that search finds them, evicted ones included; their rows belong to the
 room of memory, and only ids cross.
+
+Texts of the classes confidential and restricted are stored sealed (`boundaries.bodies`) and have no chunks, whose words
+would say what they say; search looks for them in another way (see ``sealed``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, literal, or_, select
+from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, literal, or_, select, update
 
+from securecontext.boundaries.bodies import Bodies, Body, Place, document_place, is_plain, text_of, trouble_of
 from securecontext.contracts import require
 from securecontext.contracts.agent import is_storable
 from securecontext.contracts.session import has_a_moment
@@ -19,6 +23,8 @@ from securecontext.knowledge.chunks import split
 from securecontext.storage.analyser import tokens
 from securecontext.storage.port import TextIndex
 from securecontext.storage.tables import chunks, documents
+from securecontext.types.classification import SEALED, kept
+from securecontext.types.errors import ZcError
 
 FACT = "fact"
 DOCUMENT = "document"
@@ -26,18 +32,37 @@ DOCUMENT = "document"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of the archive; shown as ``d<id>``."""
+    """One document of the archive; shown as ``d<id>``. Its body is the content, or why it cannot be read."""
 
     id: int
     kind: str
     source: str
-    content: str
+    body: Body
     created_at: str
     provenance: str
     trust: str
     created_by: str
     session: str
     expires_at: str | None
+    classification: str = "internal"
+
+    @property
+    def content(self) -> str:
+        """The content.
+
+        Raises:
+            ZcError: it cannot be read; see `trouble`.
+        """
+        return text_of(self.body)
+
+    @property
+    def trouble(self) -> ZcError | None:
+        """Why the content cannot be read; None where it can."""
+        return trouble_of(self.body)
+
+    def says(self, content: str) -> bool:
+        """Say whether this is the content; one that cannot be read says nothing."""
+        return self.body == content
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,7 @@ class Draft:
     Attributes:
         kind: ``text``, ``summary`` or ``broadcast``.
         source: what names it; a document of the same kind and source is replaced.
+        classification: None to keep that of the document which it replaces.
         expires_at: timestamp after which it is dropped; None for never.
     """
 
@@ -57,7 +83,7 @@ class Draft:
     session: str
     trust: str = "agent"
     provenance: str = "EXTRACTED"
-    classification: str = "internal"
+    classification: str | None = None
     expires_at: str | None = None
 
 
@@ -80,14 +106,24 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What `put` did."""
+    """What `put` did.
+
+    Attributes:
+        document: id of the new document.
+        replaced: documents that it took the place of.
+        chunks: pieces of it in the index; a sealed text has none.
+        classification: its class.
+        concealed: what it replaced lay there as it is, and it is sealed: the traces of that have to go.
+    """
 
     document: int
     replaced: int
     chunks: int
+    classification: str = "internal"
+    concealed: bool = False
 
 
-_COLUMNS = (
+COLUMNS = (
     documents.c.document,
     documents.c.kind,
     documents.c.source,
@@ -98,16 +134,20 @@ _COLUMNS = (
     documents.c.created_by,
     documents.c.session,
     documents.c.expires_at,
+    documents.c.classification,
 )
-_SAME = select(documents.c.document).where(
+_SAME = select(documents.c.document, documents.c.classification).where(
     documents.c.project == bindparam("in_project"),
     documents.c.kind == bindparam("of_kind"),
     documents.c.source == bindparam("of_source"),
 )
 _INSERT = insert(documents)
+_SEAL = (
+    update(documents).where(documents.c.document == bindparam("which")).values(content=bindparam("sealed"))
+)
 _INSERT_CHUNKS = insert(chunks).returning(chunks.c.chunk, chunks.c.position)
 _LAST = (
-    select(*_COLUMNS)
+    select(*COLUMNS)
     .where(documents.c.project == bindparam("in_project"), documents.c.kind == bindparam("of_kind"))
     .order_by(documents.c.created_at.desc(), documents.c.document.desc())
     .limit(1)
@@ -124,18 +164,36 @@ _DROP_CHUNKS_OF = (
     .where(chunks.c.parent_kind == bindparam("of_kind"), chunks.c.parent == bindparam("of_parent"))
     .returning(chunks.c.chunk)
 )
-_BY_IDS = select(*_COLUMNS).where(
+_BY_IDS = select(*COLUMNS).where(
     documents.c.project == bindparam("in_project"),
     documents.c.document.in_(bindparam("ids", expanding=True)),
 )
 
 
-def _document(row: Iterable[Any]) -> Document:
-    return Document(*row)
+def document_of(row: Iterable[Any], project: str, bodies: Bodies) -> Document:
+    """Return the document of a row of `COLUMNS`, its content opened where it is sealed."""
+    found = Document(*row)
+    stored: str = found.body  # type: ignore[assignment]  # as the column has it
+    if is_plain(stored, found.classification):
+        return found
+    return replace(found, body=bodies.open(place_of(found, project), stored))
 
 
-def pieces_of(title: str, content: str) -> list[Piece]:
-    """Cut a text into chunks and analyse them, the title's words with each. Takes seconds for a million characters."""
+def place_of(document: Document, project: str) -> Place:
+    """Return the place of a document's content."""
+    labels = (document.created_by, document.trust, document.provenance)
+    return document_place(
+        project, document.id, document.kind, document.source, labels, document.classification
+    )
+
+
+def pieces_of(title: str, content: str, classification: str | None = None) -> list[Piece]:
+    """Cut a text into chunks and analyse them, the title's words with each; of a sealed class there are none.
+
+    Takes seconds for a million characters.
+    """
+    if classification in SEALED:
+        return []
     head = tokens(title)
     return [
         Piece(each.position, each.start, len(each.text), " ".join([*head, *tokens(each.text)]))
@@ -151,6 +209,7 @@ def pieces_of(title: str, content: str) -> list[Piece]:
 def put(
     connection: Connection,
     text: TextIndex,
+    bodies: Bodies,
     project: str,
     draft: Draft,
     moment: str,
@@ -161,31 +220,43 @@ def put(
     Args:
         connection: inside the writer's transaction.
         text: the index that goes with it.
+        bodies: seals what is not stored as it is.
         project: id of the project.
         draft: the document.
         moment: timestamp.
         pieces: `pieces_of` its source and content, where they were made before the transaction.
+
+    Raises:
+        ZcError: it has to be sealed, and the data keys cannot be used.
     """
     wanted = {"in_project": project, "of_kind": draft.kind, "of_source": draft.source}
-    old = [int(row[0]) for row in connection.execute(_SAME, wanted)]
-    drop(connection, text, old)
+    old = {int(row[0]): row[1] for row in connection.execute(_SAME, wanted)}
+    classification = kept(draft.classification, old.values())
+    is_sealed = classification in SEALED
+    drop(connection, text, list(old))
     inserted = connection.execute(
         _INSERT,
         {
             "project": project,
             "kind": draft.kind,
             "source": draft.source,
-            "content": draft.content,
+            "content": "" if is_sealed else draft.content,
             "created_at": moment,
             "expires_at": draft.expires_at,
             "provenance": draft.provenance,
             "trust": draft.trust,
-            "classification": draft.classification,
+            "classification": classification,
             "created_by": draft.created_by,
             "session": draft.session,
         },
     )
     new = int(inserted.inserted_primary_key[0])  # type: ignore[index]  # an insert of one row has it
+    if is_sealed:
+        labels = (draft.created_by, draft.trust, draft.provenance)
+        place = document_place(project, new, draft.kind, draft.source, labels, classification)
+        connection.execute(_SEAL, {"which": new, "sealed": bodies.seal(place, draft.content)})
+        concealed = any(before not in SEALED for before in old.values())
+        return Stored(new, len(old), 0, classification, concealed)
     made = index(
         connection,
         text,
@@ -196,7 +267,7 @@ def put(
         session=draft.session,
         moment=moment,
     )
-    return Stored(new, len(old), made)
+    return Stored(new, len(old), made, classification)
 
 
 def drop(connection: Connection, text: TextIndex, ids: Sequence[int]) -> None:
@@ -256,39 +327,41 @@ def unindex(connection: Connection, text: TextIndex, parent_kind: str, parents: 
     return len(gone)
 
 
-def last(connection: Connection, project: str, kind: str) -> Document | None:
+def last(connection: Connection, bodies: Bodies, project: str, kind: str) -> Document | None:
     """Return the newest document of a kind, by its own time: what was brought in late may be old."""
     row = connection.execute(_LAST, {"in_project": project, "of_kind": kind}).first()
-    return None if row is None else _document(row)
+    return None if row is None else document_of(row, project, bodies)
 
 
-def named(connection: Connection, project: str, kind: str, source: str) -> Document | None:
+def named(connection: Connection, bodies: Bodies, project: str, kind: str, source: str) -> Document | None:
     """Return the document of a kind under a source."""
-    query = select(*_COLUMNS).where(
+    query = select(*COLUMNS).where(
         documents.c.project == project, documents.c.kind == kind, documents.c.source == source
     )
     row = connection.execute(query).first()
-    return None if row is None else _document(row)
+    return None if row is None else document_of(row, project, bodies)
 
 
-def under(connection: Connection, project: str, source: str) -> list[Document]:
+def under(connection: Connection, bodies: Bodies, project: str, source: str) -> list[Document]:
     """Return the documents of every kind under a source, oldest first."""
-    query = select(*_COLUMNS).where(documents.c.project == project, documents.c.source == source)
-    return [_document(row) for row in connection.execute(query.order_by(documents.c.document))]
+    query = select(*COLUMNS).where(documents.c.project == project, documents.c.source == source)
+    return [
+        document_of(row, project, bodies) for row in connection.execute(query.order_by(documents.c.document))
+    ]
 
 
-def by_ids(connection: Connection, project: str, ids: Sequence[int]) -> dict[int, Document]:
+def by_ids(connection: Connection, bodies: Bodies, project: str, ids: Sequence[int]) -> dict[int, Document]:
     """Return documents by id."""
     if not ids:
         return {}
     found = connection.execute(_BY_IDS, {"in_project": project, "ids": list(ids)})
-    return {d.id: d for d in map(_document, found)}
+    return {d.id: d for d in (document_of(row, project, bodies) for row in found)}
 
 
-def every(connection: Connection, project: str) -> list[Document]:
+def every(connection: Connection, bodies: Bodies, project: str) -> list[Document]:
     """Return all documents of a project, oldest first."""
-    query = select(*_COLUMNS).where(documents.c.project == project).order_by(documents.c.document)
-    return [_document(row) for row in connection.execute(query)]
+    query = select(*COLUMNS).where(documents.c.project == project).order_by(documents.c.document)
+    return [document_of(row, project, bodies) for row in connection.execute(query)]
 
 
 def counts(connection: Connection, project: str) -> dict[str, int]:

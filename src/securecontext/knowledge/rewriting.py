@@ -1,62 +1,62 @@
-"""Documents that are stored already, read in the order of their arrival and rewritten without a secret.
-
-Texts of a class that is stored sealed are not looked at here: what lies in their rows is no text.
-"""
+"""Documents that are stored already, read in the order of their arrival and rewritten without a secret."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from securecontext.knowledge import archive
+from securecontext.boundaries.bodies import Bodies
+from securecontext.knowledge.archive import (
+    COLUMNS,
+    DOCUMENT,
+    Document,
+    document_of,
+    index,
+    pieces_of,
+    place_of,
+    unindex,
+)
 from securecontext.storage.port import TextIndex
 from securecontext.storage.tables import documents
-
-
-class StoredDocument(NamedTuple):
-    """What of a document may hold a secret, and what its place in the index needs."""
-
-    id: int
-    source: str
-    content: str
-    session: str
-    created_at: str
-
+from securecontext.types.classification import SEALED
 
 _AFTER = (
-    select(
-        documents.c.document,
-        documents.c.source,
-        documents.c.content,
-        documents.c.session,
-        documents.c.created_at,
-    )
-    .where(
-        documents.c.project == bindparam("in_project"),
-        documents.c.document > bindparam("after"),
-        or_(documents.c.classification == "public", documents.c.classification == "internal"),
-    )
+    select(*COLUMNS)
+    .where(documents.c.project == bindparam("in_project"), documents.c.document > bindparam("after"))
     .order_by(documents.c.document)
     .limit(bindparam("most"))
 )
 
 
-def documents_after(connection: Connection, project: str, after: int, most: int) -> list[StoredDocument]:
+def documents_after(
+    connection: Connection, bodies: Bodies, project: str, after: int, most: int
+) -> list[Document]:
     """Return the documents of a project after a row."""
-    given = {"in_project": project, "after": after, "most": most}
-    return [StoredDocument(*row) for row in connection.execute(_AFTER, given)]
+    rows = connection.execute(_AFTER, {"in_project": project, "after": after, "most": most})
+    return [document_of(row, project, bodies) for row in rows]
 
 
 def rewrite(
-    connection: Connection, text: TextIndex, project: str, old: StoredDocument, source: str, content: str
+    connection: Connection,
+    text: TextIndex,
+    bodies: Bodies,
+    project: str,
+    old: Document,
+    source: str,
+    content: str,
 ) -> None:
-    """Replace a document's source and content, and what the index has of it."""
+    """Replace a document's source and content, and what the index has of it.
+
+    Raises:
+        ZcError: the content has to be sealed, and the data keys cannot be used.
+    """
+    stored = content
+    if old.classification in SEALED:  # the source is part of what it is sealed for
+        stored = bodies.seal(place_of(replace(old, source=source), project), content)
     changed = update(documents).where(documents.c.document == old.id)
-    connection.execute(changed.values(source=source, content=content))
-    index_again(
-        connection, text, project, archive.DOCUMENT, old.id, source, content, old.session, old.created_at
-    )
+    connection.execute(changed.values(source=source, content=stored))
+    index_again(connection, text, project, DOCUMENT, old.id, source, content, old.session, old.created_at)
 
 
 def index_again(
@@ -70,15 +70,15 @@ def index_again(
     session: str,
     moment: str,
 ) -> None:
-    """Index a text anew where it is in the index: a fact that another one replaced is not."""
-    if archive.unindex(connection, text, parent_kind, [parent]):
-        archive.index(
+    """Index a text anew where it is in the index: one that is sealed, and a fact that another one replaced, is not."""
+    if unindex(connection, text, parent_kind, [parent]):
+        index(
             connection,
             text,
             project=project,
             parent_kind=parent_kind,
             parent=parent,
-            pieces=archive.pieces_of(title, content),
+            pieces=pieces_of(title, content),
             session=session,
             moment=moment,
         )

@@ -1,20 +1,26 @@
 """Search: questions in, ranked hits out, each with an id by which the whole text is fetched.
 
-Chunks are ranked, then lifted to their parents: a parent is as good as its best chunk.
+Chunks are ranked, then lifted to their parents: a parent is as good as its best chunk. Sealed texts have no chunks and
+are looked through by themselves (see ``sealed``). Where both are found, the best chunk of the index is worth what it
+would be worth in a sealed text, the share of the question's words in it, and the others of the index follow.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from securecontext.boundaries.bodies import Bodies, is_plain
+from securecontext.boundaries.policy import Sight
 from securecontext.knowledge.archive import DOCUMENT, FACT
+from securecontext.knowledge.sealed import Looked, SealedMatch, look, share
 from securecontext.storage.analyser import query_tokens
-from securecontext.storage.port import TextIndex
+from securecontext.storage.port import Match, TextIndex
 from securecontext.storage.tables import chunks, documents, facts
 from securecontext.validators.input import one_line
 
@@ -35,6 +41,7 @@ class Hit:
         provenance: how it is known.
         created_at: timestamp.
         archived: a fact that recall no longer shows.
+        classification: its class.
         opening: the first characters of the whole text, to tell copies apart.
     """
 
@@ -47,44 +54,86 @@ class Hit:
     created_at: str
     archived: bool
     opening: str
+    classification: str = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hits, best first, and what came of looking through sealed texts."""
+
+    hits: list[Hit]
+    sealed: Looked
 
 
 def search(
     connection: Connection,
     text: TextIndex,
+    bodies: Bodies,
     project: str,
     queries: Sequence[str],
-    agents: Sequence[str] | None,
+    sight: Sight,
     limit: int,
-) -> list[Hit]:
+) -> Found:
     """Return the best facts and documents for any of the questions, best first.
 
     Args:
         connection: a reader.
         text: the index that goes with it.
+        bodies: opens sealed texts.
         project: id of the project.
         queries: questions in any form; no character has a meaning of its own.
-        agents: notebooks whose facts may be found; None for all of them.
+        sight: what the caller may see.
         limit: hits at most.
     """
+    asked = [query_tokens(query) for query in queries]
+    matched = [text.match(connection, project, each, CANDIDATES) for each in asked]
+    looked = look(connection, bodies, project, asked, sight)
+    worth = _worth(connection, asked, matched) if looked.matches else [1.0] * len(asked)
     best: dict[int, float] = {}
-    for query in queries:
-        found = text.match(connection, project, query_tokens(query), CANDIDATES)
+    for found, whole in zip(matched, worth, strict=True):
         top = max((m.score for m in found), default=0.0) or 1.0
         for match in found:
-            best[match.chunk] = max(best.get(match.chunk, 0.0), match.score / top)
-    if not best:
-        return []
-    parents = _parents(connection, project, best)
+            best[match.chunk] = max(best.get(match.chunk, 0.0), whole * match.score / top)
     words = _words(queries)
-    hits: list[Hit] = []
+    hits = [_sealed_hit(match, words) for match in looked.matches]
+    parents = _parents(connection, project, best) if best else []
+    lifted: list[Hit] = []
     for start in range(
         0, len(parents), 2 * limit
     ):  # the first slice suffices, unless notebooks are closed to the caller
-        hits += _lift(connection, parents[start : start + 2 * limit], agents, words)
-        if len(hits) >= limit:
+        lifted += _lift(connection, parents[start : start + 2 * limit], sight, words)
+        if len(lifted) >= limit:
             break
-    return sorted(hits, key=lambda h: (-h.score, h.id))[:limit]
+    hits = sorted([*hits, *lifted], key=lambda h: (-h.score, h.id))[:limit]
+    whole = hits[0].score if hits and looked.matches else 1.0
+    return Found([replace(hit, score=hit.score / whole) for hit in hits] if whole < 1.0 else hits, looked)
+
+
+def _worth(
+    connection: Connection, asked: Sequence[Sequence[str]], matched: Sequence[Sequence[Match]]
+) -> list[float]:
+    """Return for each question what share of its words stands in the best chunk of the index."""
+    out = []
+    for question, found in zip(asked, matched, strict=True):
+        best = max(found, key=lambda match: match.score, default=None)
+        held = connection.execute(_WORDS, {"which": best.chunk}).scalar() if best else None
+        out.append(share(Counter((held or "").split()), question))
+    return out
+
+
+def _sealed_hit(match: SealedMatch, words: Sequence[str]) -> Hit:
+    return Hit(
+        id=f"{match.letter}{match.number}",
+        source=match.source,
+        snippet=_snippet(match.chunk.text, words),
+        score=match.score,
+        trust=match.row.trust,
+        provenance=match.row.provenance,
+        created_at=match.row.created_at,
+        archived=match.letter == "m" and match.row.state == "archived",
+        opening=match.text[:200],
+        classification=match.row.classification,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +150,7 @@ class _Parent:
 _CHUNKS = select(
     chunks.c.chunk, chunks.c.parent_kind, chunks.c.parent, chunks.c.start, chunks.c.length
 ).where(chunks.c.project == bindparam("in_project"), chunks.c.chunk.in_(bindparam("which", expanding=True)))
+_WORDS = select(chunks.c.tokens).where(chunks.c.chunk == bindparam("which"))
 _FACTS = select(
     facts.c.fact,
     facts.c.agent,
@@ -110,6 +160,8 @@ _FACTS = select(
     facts.c.trust,
     facts.c.provenance,
     facts.c.created_at,
+    facts.c.classification,
+    facts.c.created_by,
 ).where(facts.c.fact.in_(bindparam("which", expanding=True)), facts.c.state.in_(("active", "archived")))
 _DOCUMENTS = select(
     documents.c.document,
@@ -118,6 +170,8 @@ _DOCUMENTS = select(
     documents.c.trust,
     documents.c.provenance,
     documents.c.created_at,
+    documents.c.classification,
+    documents.c.created_by,
 ).where(documents.c.document.in_(bindparam("which", expanding=True)))
 
 
@@ -133,14 +187,18 @@ def _parents(connection: Connection, project: str, best: dict[int, float]) -> li
 
 
 def _lift(
-    connection: Connection, parents: Sequence[_Parent], agents: Sequence[str] | None, words: Sequence[str]
+    connection: Connection, parents: Sequence[_Parent], sight: Sight, words: Sequence[str]
 ) -> list[Hit]:
-    """Return the hits of some parents; facts of notebooks that are closed to the caller are left out."""
+    """Return the hits of some parents; what is closed to the caller is left out.
+
+    So is a text that is sealed: it has no chunks of its own, and whoever wrote one into the database has none opened.
+    """
     out: list[Hit] = []
     of_facts = {p.id: p for p in parents if p.kind == FACT}
     if of_facts:
         for row in connection.execute(_FACTS, {"which": list(of_facts)}).all():
-            if agents is None or row.agent in agents:
+            seen = sight.sees_fact(row.agent, row.classification, row.created_by)
+            if seen and is_plain(row.value, row.classification):
                 source = f"memory:{row.agent}:{row.key}"
                 out.append(
                     _hit("m", of_facts[row.fact], source, row.value, row, words, row.state == "archived")
@@ -148,7 +206,9 @@ def _lift(
     of_documents = {p.id: p for p in parents if p.kind == DOCUMENT}
     if of_documents:
         for found in connection.execute(_DOCUMENTS, {"which": list(of_documents)}).all():
-            out.append(_hit("d", of_documents[found.document], found.source, found.content, found, words))
+            seen = sight.sees(found.classification, found.created_by)
+            if seen and is_plain(found.content, found.classification):
+                out.append(_hit("d", of_documents[found.document], found.source, found.content, found, words))
     return out
 
 
@@ -171,6 +231,7 @@ def _hit(
         created_at=row.created_at,
         archived=archived,
         opening=whole[:200],
+        classification=row.classification,
     )
 
 

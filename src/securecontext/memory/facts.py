@@ -3,6 +3,9 @@
 A fact is never changed in place. A new value makes a new row; the old one is kept as ``replaced``, or ``superseded``
 where another key takes its place. ``archived`` facts were evicted: recall no longer shows them, search does.
 Forgetting deletes every row of a key.
+
+Values of the classes confidential and restricted are stored sealed (`boundaries.bodies`); a value that cannot be opened
+makes its fact unreadable and nothing else. What changes facts is in ``changes``.
 """
 
 from __future__ import annotations
@@ -15,31 +18,29 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     bindparam,
-    delete,
     func,
-    insert,
     or_,
     select,
-    update,
 )
 
-from securecontext.contracts import ensure, require
-from securecontext.contracts.agent import names_an_agent, stores_a_key, stores_a_value
-from securecontext.contracts.session import has_a_moment
-from securecontext.memory.capacity import Capacity, choose_evicted
-from securecontext.storage.tables import facts
-from securecontext.types.errors import NotFound
+from securecontext.boundaries.bodies import Bodies, Body, Place, fact_place, is_plain, text_of, trouble_of
+from securecontext.storage.tables import facts, is_sealed
+from securecontext.types.errors import ZcError
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a text comes from and who may see it; see `storage.tables`."""
+    """Where a text comes from and who may see it; see `storage.tables`.
+
+    Attributes:
+        classification: None to keep that of the value before.
+    """
 
     created_by: str
     session: str
     trust: str = "agent"
     provenance: str = "EXTRACTED"
-    classification: str = "internal"
+    classification: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Fact:
 
     Attributes:
         id: row id; shown as ``m<id>``.
+        body: the value, or why it cannot be read.
         state: ``active``, ``archived``, ``replaced`` or ``superseded``.
         replaced_by: the newer fact's id.
         created_at: timestamp.
@@ -56,7 +58,7 @@ class Fact:
     id: int
     agent: str
     key: str
-    value: str
+    body: Body
     importance: int
     state: str
     replaced_by: int | None
@@ -64,47 +66,25 @@ class Fact:
     provenance: str
     trust: str
     created_by: str
+    classification: str = "internal"
 
     @property
-    def fact(self) -> int:
-        """The id, under the name that eviction knows it by."""
-        return self.id
+    def value(self) -> str:
+        """The value.
 
+        Raises:
+            ZcError: it cannot be read; see `trouble`.
+        """
+        return text_of(self.body)
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What `remember` did.
+    @property
+    def trouble(self) -> ZcError | None:
+        """Why the value cannot be read; None where it can."""
+        return trouble_of(self.body)
 
-    Attributes:
-        fact: id of the fact that now holds the key.
-        gone: ids that no longer count: replaced or superseded.
-        archived: ids that were evicted into the archive.
-        count: active facts in the notebook afterwards.
-        unchanged: the very same value stood there already; nothing was written.
-    """
-
-    fact: int
-    gone: tuple[int, ...]
-    archived: tuple[int, ...]
-    count: int
-    unchanged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What `undo` did.
-
-    Attributes:
-        taken: the fact that was taken back; its row is deleted.
-        now: the value that the key holds again; None if there was none before.
-        back: all facts that count again: `now`, and what the taken one had superseded.
-        archived: ids that were evicted because of them.
-    """
-
-    taken: Fact
-    now: Fact | None
-    back: tuple[Fact, ...]
-    archived: tuple[int, ...]
+    def says(self, value: str) -> bool:
+        """Say whether this is the value; one that cannot be read says nothing."""
+        return self.body == value
 
 
 COLUMNS = (
@@ -119,20 +99,11 @@ COLUMNS = (
     facts.c.provenance,
     facts.c.trust,
     facts.c.created_by,
+    facts.c.classification,
 )
-_PLACE = (facts.c.project == bindparam("in_project")) & (facts.c.agent == bindparam("in_agent"))
-_CURRENT = select(*COLUMNS).where(
-    _PLACE,
-    facts.c.key == bindparam("of_key"),
-    or_(facts.c.state == "active", facts.c.state == "archived"),  # `in_` costs more at each call
-)
-_COUNT = select(func.count()).select_from(facts).where(_PLACE, facts.c.state == "active")
-_ACTIVE = select(*COLUMNS).where(_PLACE, facts.c.state == "active")
-_INSERT = insert(facts)
-_RETIRE = update(facts).where(facts.c.fact == bindparam("which")).values(state=bindparam("new_state"))
-_POINT = update(facts).where(facts.c.fact == bindparam("which")).values(replaced_by=bindparam("by"))
-_REPLACED_BY = select(*COLUMNS).where(facts.c.replaced_by == bindparam("which")).order_by(facts.c.fact.desc())
-_OF_KEY = select(*COLUMNS).where(_PLACE, facts.c.key == bindparam("of_key")).order_by(facts.c.fact)
+PLACE = (facts.c.project == bindparam("in_project")) & (facts.c.agent == bindparam("in_agent"))
+_COUNT = select(func.count()).select_from(facts).where(PLACE, facts.c.state == "active")
+_OF_KEY = select(*COLUMNS).where(PLACE, facts.c.key == bindparam("of_key")).order_by(facts.c.fact)
 _ACTIVE_OF = (
     select(*COLUMNS)
     .where(
@@ -142,13 +113,34 @@ _ACTIVE_OF = (
     )
     .order_by(facts.c.importance.desc(), facts.c.created_at.desc(), facts.c.fact.desc())
 )
+_SEALED_CLASSES = (
+    select(facts.c.classification, facts.c.created_by)
+    .distinct()
+    .where(
+        facts.c.project == bindparam("in_project"),
+        facts.c.agent.in_(bindparam("of_agents", expanding=True)),
+        facts.c.state == "active",
+        is_sealed(facts),
+    )
+)
 _BY_IDS = select(*COLUMNS).where(
     facts.c.project == bindparam("in_project"), facts.c.fact.in_(bindparam("ids", expanding=True))
 )
 
 
-def _fact(row: Iterable[Any]) -> Fact:
-    return Fact(*row)
+def fact_of(row: Iterable[Any], project: str, bodies: Bodies) -> Fact:
+    """Return the fact of a row of `COLUMNS`, its value opened where it is sealed."""
+    fact = Fact(*row)
+    stored: str = fact.body  # type: ignore[assignment]  # as the column has it
+    if is_plain(stored, fact.classification):
+        return fact
+    return replace(fact, body=bodies.open(place_of(fact, project, fact.classification), stored))
+
+
+def place_of(fact: Fact, project: str, classification: str) -> Place:
+    """Return the place of a fact's value under a class."""
+    labels = (fact.created_by, fact.trust, fact.provenance)
+    return fact_place(project, fact.id, fact.agent, fact.key, labels, classification)
 
 
 def count_active(connection: Connection, project: str, agent: str) -> int:
@@ -163,170 +155,30 @@ def agents_up_to(most: int) -> ScalarSelect[int]:
     return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
-@names_an_agent
-@stores_a_key
-@stores_a_value
-@has_a_moment
-@require(lambda importance: 1 <= importance <= 5, "importance is 1 to 5")
-@require(lambda state: state in ("active", "archived"), "a fact is stored as active or as archived")
-@ensure(lambda result, capacity: result.count <= capacity.limit, "a notebook never holds more than its limit")
-@ensure(
-    lambda result: result.fact not in result.gone, "what is remembered now is not what it took the place of"
-)
-def remember(
-    connection: Connection,
-    *,
-    project: str,
-    agent: str,
-    key: str,
-    value: str,
-    importance: int,
-    supersedes: str | None,
-    origin: Origin,
-    capacity: Capacity,
-    moment: str,
-    state: str = "active",
-) -> Remembered:
-    """Store a fact under its key and evict what no longer fits.
-
-    Args:
-        connection: inside the writer's transaction.
-        project: id of the project.
-        agent: the notebook.
-        key: name of the fact.
-        value: its text, whole.
-        importance: 1 (ephemeral) to 5 (critical).
-        supersedes: another key of the same notebook whose fact this one takes the place of.
-        origin: where it comes from.
-        capacity: the notebook's limit as it is now.
-        moment: timestamp.
-        state: ``archived`` for a fact that was evicted where it comes from: it takes no other's place.
-
-    Raises:
-        NotFound: there is no fact under the key that it is to supersede.
-    """
-    place = {"in_project": project, "in_agent": agent}
-    same = [_fact(r) for r in connection.execute(_CURRENT, {**place, "of_key": key})]
-    other: list[Fact] = []
-    if supersedes is not None and supersedes != key:
-        other = [_fact(r) for r in connection.execute(_CURRENT, {**place, "of_key": supersedes})]
-        if not other:
-            raise NotFound(
-                "nothing_to_supersede",
-                "There is no fact under the key that this one should supersede.",
-                "Check the key with zc_search, or leave supersedes out.",
-            )
-    current = next((f for f in same if f.state == "active"), None)
-    same_again = (value, importance, origin.provenance)
-    if current and not other and (current.value, current.importance, current.provenance) == same_again:
-        return Remembered(current.id, (), (), count_active(connection, project, agent), unchanged=True)
-    _retire(connection, same, "replaced")
-    _retire(connection, other, "superseded")
-    inserted = connection.execute(
-        _INSERT,
-        {
-            "project": project,
-            "agent": agent,
-            "key": key,
-            "value": value,
-            "importance": importance,
-            "state": state,
-            "created_at": moment,
-            "provenance": origin.provenance,
-            "trust": origin.trust,
-            "classification": origin.classification,
-            "created_by": origin.created_by,
-            "session": origin.session,
-        },
-    )
-    new = int(inserted.inserted_primary_key[0])  # type: ignore[index]  # an insert of one row has it
-    gone = tuple(f.id for f in (*same, *other))
-    if gone:
-        connection.execute(_POINT, [{"which": old, "by": new} for old in gone])
-    count = count_active(connection, project, agent)
-    archived = _evict(connection, place, count, capacity)
-    return Remembered(new, gone, archived, count - len(archived))
-
-
-def _retire(connection: Connection, old: Sequence[Fact], state: str) -> None:
-    if old:
-        connection.execute(_RETIRE, [{"which": f.id, "new_state": state} for f in old])
-
-
-def _evict(connection: Connection, place: dict[str, str], count: int, capacity: Capacity) -> tuple[int, ...]:
-    if count <= capacity.limit:
-        return ()
-    held = [_fact(r) for r in connection.execute(_ACTIVE, place)]
-    evicted = choose_evicted(held, capacity)
-    _retire(connection, evicted, "archived")
-    return tuple(f.id for f in evicted)
-
-
-@ensure(
-    lambda connection, project, agent, key: not history(connection, project=project, agent=agent, key=key),
-    "of a forgotten key no row is left, earlier and archived values included",
-)
-def forget(connection: Connection, *, project: str, agent: str, key: str) -> tuple[int, ...]:
-    """Delete every row of a key, history and archive included, and return their ids."""
-    place = {"in_project": project, "in_agent": agent, "of_key": key}
-    gone = tuple(int(row[0]) for row in connection.execute(_OF_KEY, place))
-    if gone:
-        connection.execute(delete(facts).where(facts.c.fact.in_(gone)))
-    return gone
-
-
-def history(connection: Connection, *, project: str, agent: str, key: str) -> list[Fact]:
+def history(connection: Connection, bodies: Bodies, *, project: str, agent: str, key: str) -> list[Fact]:
     """Return every row of a key, oldest first."""
     place = {"in_project": project, "in_agent": agent, "of_key": key}
-    return [_fact(r) for r in connection.execute(_OF_KEY, place)]
+    return [fact_of(r, project, bodies) for r in connection.execute(_OF_KEY, place)]
 
 
-@ensure(
-    lambda result, connection, project, agent, capacity: (
-        not result.back or count_active(connection, project, agent) <= capacity.limit
-    ),
-    "a notebook never holds more than its limit",
-)
-def undo(connection: Connection, *, project: str, agent: str, key: str, capacity: Capacity) -> Undone:
-    """Take the newest value of a key back and let what it took the place of count again.
-
-    The value before it comes back in the state that the taken one was in, active or archived. A fact that it
-    superseded comes back too, unless its key has got another value since.
-
-    Raises:
-        NotFound: the key holds nothing.
-    """
-    place = {"in_project": project, "in_agent": agent}
-    rows = history(connection, project=project, agent=agent, key=key)
-    newest = next((f for f in reversed(rows) if f.state in ("active", "archived")), None)
-    if newest is None:
-        raise NotFound("no_such_fact", "There is no fact under that key.", "List keys with `zc memory list`.")
-    connection.execute(delete(facts).where(facts.c.fact == newest.id))
-    back: list[Fact] = []
-    for fact in map(_fact, connection.execute(_REPLACED_BY, {"which": newest.id})):
-        own = fact.key == key
-        if not own and connection.execute(_CURRENT, {**place, "of_key": fact.key}).first() is not None:
-            continue
-        state = newest.state if own else "active"
-        connection.execute(update(facts).where(facts.c.fact == fact.id).values(state=state, replaced_by=None))
-        back.append(replace(fact, state=state, replaced_by=None))
-    held = count_active(connection, project, agent)
-    archived = _evict(connection, place, held, capacity) if back else ()
-    return Undone(newest, next((f for f in back if f.key == key), None), tuple(back), archived)
-
-
-def active(connection: Connection, *, project: str, agents: Sequence[str]) -> list[Fact]:
+def active(connection: Connection, bodies: Bodies, *, project: str, agents: Sequence[str]) -> list[Fact]:
     """Return the facts of some notebooks: most important first, newest first within."""
     found = connection.execute(_ACTIVE_OF, {"in_project": project, "of_agents": list(agents)})
-    return [_fact(r) for r in found.all()]
+    return [fact_of(r, project, bodies) for r in found.all()]
 
 
-def by_ids(connection: Connection, project: str, ids: Sequence[int]) -> dict[int, Fact]:
+def by_ids(connection: Connection, bodies: Bodies, project: str, ids: Sequence[int]) -> dict[int, Fact]:
     """Return facts by id, whatever their state."""
     if not ids:
         return {}
     found = connection.execute(_BY_IDS, {"in_project": project, "ids": list(ids)})
-    return {f.id: f for f in map(_fact, found)}
+    return {f.id: f for f in (fact_of(row, project, bodies) for row in found)}
+
+
+def sealed_classes(connection: Connection, project: str, agents: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the different pairs of class and author among the sealed facts that count in some notebooks."""
+    found = connection.execute(_SEALED_CLASSES, {"in_project": project, "of_agents": list(agents)})
+    return [(row.classification, row.created_by) for row in found]
 
 
 def any_of(connection: Connection, project: str) -> bool:
@@ -337,9 +189,12 @@ def any_of(connection: Connection, project: str) -> bool:
     )
 
 
-def every(connection: Connection, *, project: str, agent: str | None, states: Sequence[str]) -> list[Fact]:
+def every(
+    connection: Connection, bodies: Bodies, *, project: str, agent: str | None, states: Sequence[str]
+) -> list[Fact]:
     """Return facts for a person's list or export: by notebook, then key, then age."""
     query = select(*COLUMNS).where(facts.c.project == project, or_(*(facts.c.state == s for s in states)))
     if agent is not None:
         query = query.where(facts.c.agent == agent)
-    return [_fact(r) for r in connection.execute(query.order_by(facts.c.agent, facts.c.key, facts.c.fact))]
+    rows = connection.execute(query.order_by(facts.c.agent, facts.c.key, facts.c.fact))
+    return [fact_of(row, project, bodies) for row in rows]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from securecontext.memory.facts import Fact
 from securecontext.memory.sessions import Event, WorkingState
+from securecontext.types.classification import SEALED
 from securecontext.validators.input import one_line
 
 CHARACTERS_PER_TOKEN = 4
@@ -101,6 +102,8 @@ def compose(material: Material, *, fence: str, tokens: int) -> Shown:
     left_out = len(material.facts) - shown
     page.room += END
     page.add(f"{fence}]")
+    if unreadable := sum(fact.trouble is not None for fact in material.facts):
+        page.add(f"{unreadable} encrypted fact(s) cannot be read; a person sees why: `zc memory list`.")
     if left_out:
         page.add(f"{left_out} more facts are stored: find them with zc_search.")
     return Shown("\n".join(page.lines), left_out)
@@ -126,8 +129,11 @@ def _fact(fact: Fact, namespace: str) -> str:
         (
             f" [{fact.trust}]" if fact.trust in ("external", "imported") else "",
             f" [{fact.provenance}]" if fact.provenance not in ("EXTRACTED", "UNKNOWN") else "",
+            f" [{fact.classification}]" if fact.classification in SEALED else "",
         )
     )
+    if fact.trouble is not None:
+        return f"- {'*' * fact.importance} {fact.key}{whose}{marks}: cannot be read ({fact.trouble.code})"
     value = " ".join(fact.value.split())
     if len(value) > VALUE_SHOWN:
         rest = len(value) - VALUE_SHOWN

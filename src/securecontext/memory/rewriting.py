@@ -1,28 +1,26 @@
 """Facts and events that are stored already, read in the order of their arrival and rewritten without a secret.
 
 The one exception to facts never being changed in place: a secret that was found later must be in no earlier value.
-Texts of a class that is stored sealed are not looked at here: what lies in their rows is no text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from securecontext.boundaries.bodies import Bodies
+from securecontext.memory.facts import COLUMNS, Fact, fact_of, place_of
 from securecontext.storage.tables import events, facts
+from securecontext.types.classification import SEALED
 
 
 class StoredFact(NamedTuple):
-    """What of a fact may hold a secret, and what its place in the index needs."""
+    """A fact, and the session that its place in the index needs."""
 
-    id: int
-    agent: str
-    key: str
-    value: str
+    fact: Fact
     session: str
-    created_at: str
 
 
 class StoredEvent(NamedTuple):
@@ -33,12 +31,8 @@ class StoredEvent(NamedTuple):
 
 
 _FACTS = (
-    select(facts.c.fact, facts.c.agent, facts.c.key, facts.c.value, facts.c.session, facts.c.created_at)
-    .where(
-        facts.c.project == bindparam("in_project"),
-        facts.c.fact > bindparam("after"),
-        or_(facts.c.classification == "public", facts.c.classification == "internal"),
-    )
+    select(*COLUMNS, facts.c.session)
+    .where(facts.c.project == bindparam("in_project"), facts.c.fact > bindparam("after"))
     .order_by(facts.c.fact)
     .limit(bindparam("most"))
 )
@@ -55,27 +49,36 @@ _KEY_HELD = select(facts.c.fact).where(
 )
 
 
-def facts_after(connection: Connection, project: str, after: int, most: int) -> list[StoredFact]:
+def facts_after(
+    connection: Connection, bodies: Bodies, project: str, after: int, most: int
+) -> list[StoredFact]:
     """Return the facts of a project after a row, of every state."""
-    return [StoredFact(*row) for row in _rows(connection, _FACTS, project, after, most)]
+    rows = connection.execute(_FACTS, {"in_project": project, "after": after, "most": most})
+    return [StoredFact(fact_of(row[:-1], project, bodies), row[-1]) for row in rows]
 
 
 def events_after(connection: Connection, project: str, after: int, most: int) -> list[StoredEvent]:
     """Return the events of a project after a row."""
-    return [StoredEvent(*row) for row in _rows(connection, _EVENTS, project, after, most)]
+    rows = connection.execute(_EVENTS, {"in_project": project, "after": after, "most": most})
+    return [StoredEvent(*row) for row in rows]
 
 
-def _rows(connection: Connection, query: Any, project: str, after: int, most: int) -> Sequence[Any]:
-    return connection.execute(query, {"in_project": project, "after": after, "most": most}).all()
+def rewrite_fact(
+    connection: Connection, bodies: Bodies, project: str, fact: Fact, key: str, value: str
+) -> str:
+    """Replace a fact's key and value; return the key that it has now: one that is held already gets a number.
 
-
-def rewrite_fact(connection: Connection, project: str, fact: StoredFact, key: str, value: str) -> str:
-    """Replace a fact's key and value; return the key that it has now: one that is held already gets a number."""
+    Raises:
+        ZcError: the value has to be sealed, and the data keys cannot be used.
+    """
     if key != fact.key:
         place = {"in_project": project, "in_agent": fact.agent, "of_key": key}
         if connection.execute(_KEY_HELD, place).first() is not None:
             key = f"{key} #{fact.id}"
-    connection.execute(update(facts).where(facts.c.fact == fact.id).values(key=key, value=value))
+    stored = value
+    if fact.classification in SEALED:  # the key is part of what it is sealed for
+        stored = bodies.seal(place_of(replace(fact, key=key), project, fact.classification), value)
+    connection.execute(update(facts).where(facts.c.fact == fact.id).values(key=key, value=stored))
     return key
 
 

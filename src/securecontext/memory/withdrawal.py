@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, not_, select, update
 
+from securecontext.boundaries.bodies import Bodies
 from securecontext.contracts import ensure
-from securecontext.memory.facts import COLUMNS, Fact
+from securecontext.memory.facts import COLUMNS, Fact, fact_of
 from securecontext.storage.tables import facts
 
 CURRENT = ("active", "archived")
@@ -31,7 +33,9 @@ class Withdrawn:
     lambda connection, project, session, by: not _of(connection, _whose(project, session, by)),
     "of what a session remembered no row is left",
 )
-def withdraw(connection: Connection, project: str, session: str, by: str | None = None) -> Withdrawn:
+def withdraw(
+    connection: Connection, bodies: Bodies, project: str, session: str, by: str | None = None
+) -> Withdrawn:
     """Delete the facts of a session in every notebook.
 
     Where such a fact was what counted under its key, the newest value before it counts again, in its state; so does
@@ -39,6 +43,7 @@ def withdraw(connection: Connection, project: str, session: str, by: str | None 
 
     Args:
         connection: inside the writer's transaction.
+        bodies: opens the values that count again.
         project: id of the project.
         session: its name.
         by: the principal who remembered; None for every one.
@@ -52,7 +57,8 @@ def withdraw(connection: Connection, project: str, session: str, by: str | None 
         .where(not_(whose), facts.c.replaced_by.in_(select(facts.c.fact).where(whose)))
         .order_by(facts.c.fact.desc())
     )
-    older = [(Fact(*row[:-1]), str(row[-1])) for row in connection.execute(replaced)]
+    rows = connection.execute(replaced).all()
+    older = [(fact_of(row[:-1], project, bodies), str(row[-1])) for row in rows]
     connection.execute(delete(facts).where(whose))
     back: list[tuple[Fact, str]] = []
     for fact, its_session in older:
@@ -72,11 +78,20 @@ def _whose(project: str, session: str, by: str | None) -> ColumnElement[bool]:
     return whose if by is None else whose & (facts.c.created_by == by)
 
 
-def _of(connection: Connection, whose: ColumnElement[bool]) -> Sequence[Fact]:
-    return [Fact(*row) for row in connection.execute(select(*COLUMNS).where(whose))]
+class _Gone(NamedTuple):
+    """What counts of a deleted fact: where it stood in the row of those that followed one another."""
+
+    id: int
+    state: str
+    replaced_by: int | None
 
 
-def _successor(gone: dict[int, Fact], fact: Fact) -> Fact:
+def _of(connection: Connection, whose: ColumnElement[bool]) -> Sequence[_Gone]:
+    query = select(facts.c.fact, facts.c.state, facts.c.replaced_by).where(whose)
+    return [_Gone(*row) for row in connection.execute(query)]
+
+
+def _successor(gone: dict[int, _Gone], fact: Fact) -> _Gone:
     """Return the last of the deleted facts that followed one another in the place of this one."""
     at = gone[fact.replaced_by or 0]
     while at.replaced_by in gone:

@@ -17,8 +17,10 @@ from securecontext.operations import (
     purging,
     recall,
     recovery,
+    roots,
     secrets,
     sessions,
+    state,
 )
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "purging",
     "recall",
     "recovery",
+    "roots",
     "secrets",
     "sessions",
+    "state",
 ]

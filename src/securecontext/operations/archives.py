@@ -9,8 +9,10 @@ from pydantic import Field
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.knowledge import archive
+from securecontext.operations.memory import scrub
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.types.classification import DEFAULT
 from securecontext.types.errors import Conflict, NotFound
 from securecontext.validators.input import one_line
 
@@ -34,6 +36,8 @@ class DocumentLine(Output):
     created_at: str
     trust: str
     provenance: str
+    classification: str = DEFAULT
+    trouble: str = ""
 
 
 class DocumentList(Output):
@@ -51,10 +55,12 @@ def _line(document: archive.Document) -> DocumentLine:
         id=f"d{document.id}",
         kind=document.kind,
         source=document.source,
-        characters=len(document.content),
+        characters=0 if document.trouble else len(document.content),
         created_at=document.created_at,
         trust=document.trust,
         provenance=document.provenance,
+        classification=document.classification,
+        trouble=document.trouble.code if document.trouble else "",
     )
 
 
@@ -64,6 +70,8 @@ def _render_list(out: DocumentList) -> str:
             f"{d.id:>6} {d.created_at[:16].replace('T', ' ')} {d.kind:<9} {d.characters:>8}  "
             f"{one_line(d.source, SHOWN)}"
             f"{f' [{d.trust}]' if d.trust in ('external', 'imported') else ''}"
+            f"{f' [{d.classification}]' if d.classification != DEFAULT else ''}"
+            f"{f' cannot be read: {d.trouble}' if d.trouble else ''}"
             for d in out.documents
         )
         or "The archive of this project is empty."
@@ -80,7 +88,9 @@ def _render_list(out: DocumentList) -> str:
 )
 def list_documents(context: Context, given: ListInput) -> DocumentList:
     """List the documents and session summaries of this project; facts are in `zc memory list`."""
-    return DocumentList(documents=[_line(d) for d in archive.every(context.connection, context.here.id)])
+    return DocumentList(
+        documents=[_line(d) for d in archive.every(context.connection, context.bodies, context.here.id)]
+    )
 
 
 class ShowInput(Input):
@@ -128,8 +138,7 @@ def forget_document(context: Context, given: ShowInput) -> ForgotDocument:
     """Delete a document for good: its text, its chunks and its words in the index."""
     found = _find(context, given.document)
     archive.drop(context.connection, context.text, [found.id])
-    context.text.scrub(context.connection)
-    context.writing.scrub_after_commit()
+    scrub(context)
     return ForgotDocument(id=f"d{found.id}", source=found.source)
 
 
@@ -141,10 +150,10 @@ def _find(context: Context, reference: str) -> archive.Document:
         Conflict: a text, a summary and a broadcast may have one source; an id names one of them.
     """
     project = context.here.id
-    found = archive.under(context.connection, project, reference)
+    found = archive.under(context.connection, context.bodies, project, reference)
     number = reference.removeprefix("d")
     if not found and reference != number and number.isascii() and number.isdigit() and len(number) <= 15:
-        found = list(archive.by_ids(context.connection, project, [int(number)]).values())
+        found = list(archive.by_ids(context.connection, context.bodies, project, [int(number)]).values())
     if not found:
         raise NotFound(
             "no_such_document",

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, Standing
-from securecontext.memory import facts
+from securecontext.memory import changes, facts
 from securecontext.operations.memory import origin_of
 from securecontext.operations.notebooks import Agent, store
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.types.classification import SEALED
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp, timestamp
 from securecontext.validators.input import clean_agent_id
@@ -25,6 +26,7 @@ class ExportInput(Input):
     """Arguments of memory.export."""
 
     history: fields.Flag = Field(False, description="replaced and superseded values too")
+    sealed: fields.Flag = Field(False, description="confidential and restricted values too, in plain words")
 
 
 class ExportedFact(Output):
@@ -38,14 +40,22 @@ class ExportedFact(Output):
     created_at: str
     trust: str
     provenance: str
+    classification: str
 
 
 class Export(Output):
-    """A project's memory as JSON."""
+    """A project's memory as JSON.
+
+    Attributes:
+        sealed: confidential and restricted facts that were left out, because nobody asked for them.
+        unreadable: facts that were left out because they cannot be read.
+    """
 
     format: Literal["securecontext-memory/1"]
     project: str
     facts: list[ExportedFact]
+    sealed: int = 0
+    unreadable: int = 0
 
 
 @operation(
@@ -53,13 +63,20 @@ class Export(Output):
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.READS,
     audience=Standing.PERSON,
-    render=lambda out: out.model_dump_json(indent=2),
+    render=lambda out: out.model_dump_json(indent=2, exclude_defaults=True),
     command=("memory", "export"),
 )
 def export_facts(context: Context, given: ExportInput) -> Export:
-    """Print the facts of this project as JSON."""
+    """Print the facts of this project as JSON; confidential and restricted ones only where they are asked for.
+
+    What is printed is not encrypted any more. What is left out is counted.
+    """
     states = ("active", "archived", "replaced", "superseded") if given.history else ("active", "archived")
-    found = facts.every(context.connection, project=context.here.id, agent=None, states=states)
+    found = facts.every(
+        context.connection, context.bodies, project=context.here.id, agent=None, states=states
+    )
+    wanted = [f for f in found if given.sealed or f.classification not in SEALED]
+    readable = [f for f in wanted if f.trouble is None]
     return Export(
         format="securecontext-memory/1",
         project=context.here.name,
@@ -73,9 +90,12 @@ def export_facts(context: Context, given: ExportInput) -> Export:
                 created_at=f.created_at,
                 trust=f.trust,
                 provenance=f.provenance,
+                classification=f.classification,
             )
-            for f in found
+            for f in readable
         ],
+        sealed=len(found) - len(wanted),
+        unreadable=len(wanted) - len(readable),
     )
 
 
@@ -92,6 +112,7 @@ class ImportedFact(Input):
         "imported"
     )
     provenance: fields.Provenance = "UNKNOWN"
+    classification: fields.Class = None
 
 
 class ImportInput(Input):
@@ -143,14 +164,16 @@ def import_facts(context: Context, given: ImportInput) -> ImportOutput:
 
 def _import(
     context: Context, fact: ImportedFact, agent: str, key: str, value: str
-) -> facts.Remembered | None:
+) -> changes.Remembered | None:
     """Store one fact; None where that changed nothing."""
     if fact.state == "archived":
-        rows = facts.history(context.connection, project=context.here.id, agent=agent, key=key)
+        rows = facts.history(
+            context.connection, context.bodies, project=context.here.id, agent=agent, key=key
+        )
         if any(row.state in ("active", "archived") for row in rows):
             return None
     origin = replace(
-        origin_of(context.principal),
+        origin_of(context.principal, classification=fact.classification),
         trust="external" if fact.trust == "external" else "imported",
         provenance=fact.provenance,
     )

@@ -14,10 +14,11 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from securecontext.boundaries import limits
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.limits import refuse_over_quota
 from securecontext.boundaries.policy import Principal
 from securecontext.knowledge import archive
-from securecontext.memory import facts
+from securecontext.memory import changes, facts
 from securecontext.operations import imported_rows as rows
 from securecontext.operations.imported_rows import NewDocument, NewFact, Tally, short_digest
 from securecontext.operations.memory import capacity_in
@@ -43,6 +44,7 @@ class Target:
     Attributes:
         project: id of the project.
         store: its store.
+        bodies: opens what is sealed there.
         principal: who imports.
         hash: the predecessor's name for the project.
         moment: timestamp of the import.
@@ -51,6 +53,7 @@ class Target:
 
     project: str
     store: Store
+    bodies: Bodies
     principal: Principal
     hash: str
     moment: str
@@ -108,7 +111,7 @@ def count_only(file: Predecessor, target: Target | None, moment: str, tally: Tal
         return
     with target.store.read() as connection:
         for fact in found.facts:
-            key = _free_key(connection, target.project, fact)
+            key = _free_key(connection, target, fact)
             _count(tally, fact, key != fact.key) if key else _skip(tally)
 
 
@@ -156,6 +159,7 @@ def _put(transaction: Transaction, target: Target, batch: list[NewDocument]) -> 
         archive.put(
             transaction.connection,
             target.store.text,
+            target.bodies,
             target.project,
             archive.Draft(
                 kind=each.kind,
@@ -175,12 +179,13 @@ def _remember(transaction: Transaction, target: Target, held: list[NewFact]) -> 
     tally = Tally()
     room = capacity_in(transaction.connection, target.project)
     for each in held:
-        key = _free_key(transaction.connection, target.project, each)
+        key = _free_key(transaction.connection, target, each)
         if key is None:
             _skip(tally)
             continue
-        done = facts.remember(
+        done = changes.remember(
             transaction.connection,
+            target.bodies,
             project=target.project,
             agent=each.agent,
             key=key,
@@ -215,23 +220,25 @@ def _index(
 def _count_document(connection: Connection, target: Target, made: NewDocument, tally: Tally) -> str | None:
     """Count a document, and return the source under which it is to be stored; None where it stands already."""
     for source in names(made.source, made.content, MARK, SOURCE_ROOM):
-        there = archive.named(connection, target.project, made.kind, source)
+        there = archive.named(connection, target.bodies, target.project, made.kind, source)
         if there is None:
             _count(tally, made, source != made.source)
             return source
-        if there.content == made.content:
+        if there.says(made.content):
             break
     _skip(tally)
     return None
 
 
-def _free_key(connection: Connection, project: str, made: NewFact) -> str | None:
+def _free_key(connection: Connection, target: Target, made: NewFact) -> str | None:
     """Return the key under which a fact is to be stored; None where it stands, or stood, there already."""
     for key in names(made.key, made.value, MARK, KEY_ROOM):
-        rows_there = facts.history(connection, project=project, agent=made.agent, key=key)
+        rows_there = facts.history(
+            connection, target.bodies, project=target.project, agent=made.agent, key=key
+        )
         if not rows_there:
             return key
-        if any(row.value == made.value for row in rows_there):
+        if any(row.says(made.value) for row in rows_there):
             break
     return None
 

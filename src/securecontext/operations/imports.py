@@ -207,7 +207,7 @@ def _label(file: Predecessor, digest: str) -> str:
 
 def _target(world: World, asker: Asker, digest: str, known: _Known) -> Target:
     store, moment = world.store(known.id), timestamp(asker.moment)
-    return Target(known.id, store, asker.principal, digest, moment, world.limits.quota_mb)
+    return Target(known.id, store, world.bodies, asker.principal, digest, moment, world.limits.quota_mb)
 
 
 def _registered(world: World, asker: Asker, digest: str, wanted: _Known) -> _Known:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from securecontext.boundaries.policy import Permission
+from securecontext.boundaries.policy import Permission, sight_of
 from securecontext.knowledge import archive
 from securecontext.knowledge.search import Hit, search
 from securecontext.operations.found import (
@@ -16,14 +16,16 @@ from securecontext.operations.found import (
     GlobalOutput,
     SearchOutput,
     render_found,
+    sealed_note,
     shown,
     shown_elsewhere,
 )
-from securecontext.operations.memory import redaction_note, trust_of
-from securecontext.operations.reading import notebooks, read, read_elsewhere
+from securecontext.operations.memory import class_note, redaction_note, scrub, trust_of
+from securecontext.operations.reading import read, read_elsewhere
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
 from securecontext.pipeline.world import Project, World
+from securecontext.types.classification import DEFAULT, SEALED
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
@@ -37,6 +39,7 @@ class IndexInput(Input):
 
     content: fields.Content = Field(description="the text")
     source: fields.Source = Field(description="what names it; indexing the same source again replaces it")
+    classification: fields.Class = None
 
 
 class IndexOutput(Output):
@@ -47,6 +50,7 @@ class IndexOutput(Output):
     characters: int
     chunks: int
     replaced: bool
+    classification: str = DEFAULT
     redacted: list[Redaction] = []
 
 
@@ -54,6 +58,7 @@ def _render_indexed(out: IndexOutput) -> str:
     verb = "Replaced" if out.replaced else "Indexed"
     return (
         f"{verb} {out.source} ({out.id}): {out.characters} characters, {out.chunks} chunks."
+        + class_note(out.classification)
         + redaction_note(out.redacted)
     )
 
@@ -65,7 +70,7 @@ def _render_indexed(out: IndexOutput) -> str:
     stores=True,
     large=True,
     render=_render_indexed,
-    prepare=lambda world, asker, given: archive.pieces_of(given.source, given.content),
+    prepare=lambda world, asker, given: archive.pieces_of(given.source, given.content, given.classification),
     example={"source": "docs/adr/0001.md", "content": "We use PostgreSQL because …"},
 )
 def index(context: Context, given: IndexInput) -> IndexOutput:
@@ -73,6 +78,7 @@ def index(context: Context, given: IndexInput) -> IndexOutput:
     stored = archive.put(
         context.connection,
         context.text,
+        context.bodies,
         context.here.id,
         archive.Draft(
             kind="text",
@@ -81,16 +87,21 @@ def index(context: Context, given: IndexInput) -> IndexOutput:
             created_by=context.principal.name,
             session=context.principal.session,
             trust=trust_of(context.principal),
+            classification=given.classification,
         ),
         timestamp(context.moment),
         context.prepared,
     )
+    context.sealed = stored.classification in SEALED
+    if stored.concealed:
+        scrub(context)
     return IndexOutput(
         id=f"d{stored.document}",
         source=given.source,
         characters=len(given.content),
         chunks=stored.chunks,
         replaced=bool(stored.replaced),
+        classification=stored.classification,
         redacted=list(context.redactions),
     )
 
@@ -123,16 +134,18 @@ def search_project(context: Context, given: SearchInput) -> SearchOutput:
     fence = secrets.token_hex(4)
     if given.ids:
         return SearchOutput(texts=read(context, given.ids), note=DATA, fence=fence)
-    hits = search(
+    found = search(
         context.connection,
         context.text,
+        context.bodies,
         context.here.id,
         given.queries or [],
-        notebooks(context.principal),
+        sight_of(context.principal),
         given.limit,
     )
-    note = DATA if hits else "Nothing found. Try other words, or zc_search_global for other projects."
-    return SearchOutput(hits=[shown(h) for h in hits], note=note, fence=fence)
+    note = DATA if found.hits else "Nothing found. Try other words, or zc_search_global for other projects."
+    note += sealed_note(found.sealed)
+    return SearchOutput(hits=[shown(h) for h in found.hits], note=note, fence=fence)
 
 
 class SearchGlobalInput(Input):
@@ -147,22 +160,31 @@ def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> 
     hits: list[tuple[Project, Hit]] = []
     searched: list[str] = []
     failed: list[str] = []
+    sealed, closed = "", 0
     for project in world.recent_projects(given.max_projects):
+        here = asker.project is not None and asker.project.id == project.id
+        sight = sight_of(asker.principal, elsewhere=not here)
         try:
             store = world.store(project.id)
             with store.read() as connection:
                 found = search(
-                    connection, store.text, project.id, given.queries, notebooks(asker.principal), HITS_GLOBAL
+                    connection, store.text, world.bodies, project.id, given.queries, sight, HITS_GLOBAL
                 )
         except ZcError as error:
             failed.append(f"{one_line(project.name, PROJECT_SHOWN)} ({error.code})")
             continue
         searched.append(one_line(project.name, PROJECT_SHOWN))
-        hits.extend((project, hit) for hit in found)
+        if here:
+            sealed += sealed_note(found.sealed)
+        else:
+            closed += found.sealed.left
+        hits.extend((project, hit) for hit in found.hits)
     hits.sort(key=lambda pair: -pair[1].score)
     unique = {hit.opening: (project, hit) for project, hit in reversed(hits)}  # of copies the best one stays
     best = sorted(unique.values(), key=lambda pair: -pair[1].score)[:HITS_GLOBAL]
-    note = f"{DATA} Searched {len(searched)} project(s): {', '.join(searched)}."
+    note = f"{DATA} Searched {len(searched)} project(s): {', '.join(searched)}.{sealed}"
+    if closed:
+        note += f" {closed} text(s) were not: confidential and restricted ones are seen in their own project alone."
     if failed:
         note += f" Not readable: {', '.join(failed)}; see `zc doctor`."
     return GlobalOutput(

@@ -7,10 +7,11 @@ from sqlalchemy import Connection, select
 
 from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
 from securecontext.knowledge import archive
-from securecontext.memory import facts
+from securecontext.memory import changes, facts
 from securecontext.memory.capacity import MOST_AGENTS, MOST_BROADCASTS, MOST_SOURCES, Capacity, capacity
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.types.classification import DEFAULT, SEALED
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import clean_agent_id
 
@@ -20,9 +21,11 @@ def trust_of(principal: Principal) -> str:
     return "person" if principal.standing is Standing.PERSON else "agent"
 
 
-def origin_of(principal: Principal, provenance: str = "EXTRACTED") -> facts.Origin:
-    """Return the origin of what a caller stores."""
-    return facts.Origin(principal.name, principal.session, trust_of(principal), provenance)
+def origin_of(
+    principal: Principal, provenance: str = "EXTRACTED", classification: str | None = None
+) -> facts.Origin:
+    """Return the origin of what a caller stores; without a class that of the value before is kept."""
+    return facts.Origin(principal.name, principal.session, trust_of(principal), provenance, classification)
 
 
 def namespace(principal: Principal, agent_id: str | None) -> str:
@@ -58,10 +61,32 @@ def capacity_in(connection: Connection, project: str) -> Capacity:
     return capacity(sources=sources, broadcasts=broadcasts, agents=agents)
 
 
-def index_fact(
-    context: Context, fact: int, agent: str, key: str, value: str, session: str | None = None
-) -> None:
-    """Let search find a fact, as one of the session that stored it; of the caller's by default."""
+def settle_index(context: Context, done: changes.Remembered, key: str, value: str) -> None:
+    """Let search find what was remembered, and nothing that it took the place of."""
+    context.sealed = context.sealed or done.classification in SEALED
+    if done.unchanged:
+        return
+    archive.unindex(context.connection, context.text, archive.FACT, done.gone)
+    if done.classification not in SEALED:
+        index_fact(context, done.fact, key, value)
+    if done.concealed:
+        scrub(context)
+
+
+def scrub(context: Context) -> None:
+    """Have the traces go that engines keep of what is no longer there: in the index's pages, in write-ahead copies."""
+    context.text.scrub(context.connection)
+    context.writing.scrub_after_commit()
+
+
+def index_again(context: Context, fact: facts.Fact, session: str | None = None) -> None:
+    """Let search find a fact that counts again; what is sealed, or cannot be read, has no words in the index."""
+    if fact.classification not in SEALED and fact.trouble is None:
+        index_fact(context, fact.id, fact.key, fact.value, session)
+
+
+def index_fact(context: Context, fact: int, key: str, value: str, session: str | None = None) -> None:
+    """Let search find a fact that is stored as it is, as one of the session that stored it; the caller's by default."""
     archive.index(
         context.connection,
         context.text,
@@ -93,6 +118,7 @@ class RememberInput(Input):
     provenance: fields.Provenance = (
         "EXTRACTED"  # what the words mean is in the skill: a list of tools is dear
     )
+    classification: fields.Class = Field(None, description="the two higher are stored encrypted")
 
 
 class RememberOutput(Output):
@@ -106,7 +132,15 @@ class RememberOutput(Output):
     changed: bool
     archived: int = 0
     superseded: str | None = None
+    classification: str = DEFAULT
     redacted: list[Redaction] = []
+
+
+def class_note(classification: str) -> str:
+    """Return the sentence that tells a caller under which class a text was stored, where that is not the usual one."""
+    if classification == DEFAULT:
+        return ""
+    return f" It is {classification}{', stored encrypted' if classification in SEALED else ''}."
 
 
 def _render_remembered(out: RememberOutput) -> str:
@@ -116,7 +150,7 @@ def _render_remembered(out: RememberOutput) -> str:
         text += f" It supersedes {out.superseded}."
     if out.archived:
         text += f" {out.archived} older or less important facts moved to the archive; zc_search finds them."
-    return text + redaction_note(out.redacted)
+    return text + class_note(out.classification) + redaction_note(out.redacted)
 
 
 @operation(
@@ -132,21 +166,20 @@ def remember(context: Context, given: RememberInput) -> RememberOutput:
     """Store a fact for later sessions under a key. The same key again replaces it; history is kept."""
     agent = namespace(context.principal, given.agent_id)
     allowed = capacity_of(context)
-    done = facts.remember(
+    done = changes.remember(
         context.connection,
+        context.bodies,
         project=context.here.id,
         agent=agent,
         key=given.key,
         value=given.value,
         importance=given.importance,
         supersedes=given.supersedes,
-        origin=origin_of(context.principal, given.provenance),
+        origin=origin_of(context.principal, given.provenance, given.classification),
         capacity=allowed,
         moment=timestamp(context.moment),
     )
-    if not done.unchanged:
-        archive.unindex(context.connection, context.text, archive.FACT, done.gone)
-        index_fact(context, done.fact, agent, given.key, given.value)
+    settle_index(context, done, given.key, given.value)
     return RememberOutput(
         key=given.key,
         id=f"m{done.fact}",
@@ -158,6 +191,7 @@ def remember(context: Context, given: RememberInput) -> RememberOutput:
         changed=not done.unchanged,
         archived=len(done.archived),
         superseded=given.supersedes if given.supersedes != given.key else None,
+        classification=done.classification,
         redacted=list(context.redactions),
     )
 
@@ -189,11 +223,10 @@ def _render_forgotten(out: ForgetOutput) -> str:
 
 def erase(context: Context, agent: str, key: str) -> tuple[int, ...]:
     """Delete a key with its history, its chunks, and the traces that engines keep."""
-    gone = facts.forget(context.connection, project=context.here.id, agent=agent, key=key)
+    gone = changes.forget(context.connection, project=context.here.id, agent=agent, key=key)
     archive.unindex(context.connection, context.text, archive.FACT, gone)
     if gone:  # of a value that was replaced the words are out of the index already, but still in its pages
-        context.text.scrub(context.connection)
-        context.writing.scrub_after_commit()
+        scrub(context)
     return gone
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import Field
 from sqlalchemy import Connection
 
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.knowledge import archive
-from securecontext.memory import facts, sessions
+from securecontext.memory import changes, facts, sessions
 from securecontext.operations.importing import KEY_ROOM, SOURCE_ROOM, names
 from securecontext.operations.memory import capacity_in
 from securecontext.operations.projects import Reference, settle
@@ -17,6 +18,7 @@ from securecontext.pipeline.operation import Asker, Context, Effects, Input, Out
 from securecontext.pipeline.world import World
 from securecontext.projects import register
 from securecontext.storage.port import Store, Transaction
+from securecontext.types.classification import SEALED, rank
 from securecontext.types.errors import Conflict, InvalidInput
 from securecontext.types.ledger import EntryDraft
 
@@ -38,6 +40,7 @@ class MergeOutput(Output):
     renamed: int
     documents: int
     events: int
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,22 @@ class _Merged:
     renamed: int
     documents: int
     events: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the source holds.
+
+    Attributes:
+        facts, documents, events: what goes over.
+        lost: texts whose key was destroyed: nobody can read them, so nobody can seal them for another project.
+    """
+
+    facts: list[facts.Fact]
+    documents: list[archive.Document]
+    events: list[sessions.Event]
+    lost: int
 
 
 def _merge(world: World, asker: Asker, given: MergeInput) -> _Merged:
@@ -61,13 +80,32 @@ def _merge(world: World, asker: Asker, given: MergeInput) -> _Merged:
     ended = world.end_project(source.id)
     try:
         with ended.read() as connection:
-            held = facts.every(connection, project=source.id, agent=None, states=("active", "archived"))
-            documents = archive.every(connection, source.id)
-            events = sessions.every(connection, source.id)
-        return _copy(world.store(target.id), source, target, held, documents, events)
+            held = _held(connection, world.bodies, source.id)
+        return _copy(world.store(target.id), world.bodies, source, target, held)
     except BaseException:
         settle(world, source.id)
         raise
+
+
+def _held(connection: Connection, bodies: Bodies, project: str) -> _Held:
+    """Return what a project holds.
+
+    Raises:
+        ZcError: a text cannot be read although its key was not destroyed: it would be lost with the project.
+    """
+    every_fact = facts.every(connection, bodies, project=project, agent=None, states=("active", "archived"))
+    every_document = archive.every(connection, bodies, project)
+    troubles = [fact.trouble for fact in every_fact] + [document.trouble for document in every_document]
+    found = [trouble for trouble in troubles if trouble is not None]
+    for trouble in found:
+        if trouble.code != "key_destroyed":
+            raise trouble
+    return _Held(
+        [fact for fact in every_fact if fact.trouble is None],
+        [document for document in every_document if document.trouble is None],
+        sessions.every(connection, project),
+        len(found),
+    )
 
 
 def _both(connection: Connection, *references: str) -> list[register.Entry]:
@@ -91,23 +129,20 @@ def _settle_merge(world: World, done: _Merged) -> None:
 
 
 def _copy(
-    store: Store,
-    source: register.Entry,
-    target: register.Entry,
-    held: list[facts.Fact],
-    documents: list[archive.Document],
-    events: list[sessions.Event],
+    store: Store, bodies: Bodies, source: register.Entry, target: register.Entry, held: _Held
 ) -> _Merged:
     def job(transaction: Transaction) -> _Merged:
         connection = transaction.connection
         renamed = 0
-        for fact in held:
-            key = _free_key(connection, target.id, fact, source.name[:16])
+        concealed = False
+        for fact in held.facts:
+            key = _free_key(connection, bodies, target.id, fact, source)
             if key is None:
                 continue
             renamed += key != fact.key
-            done = facts.remember(
+            done = changes.remember(
                 connection,
+                bodies,
                 project=target.id,
                 agent=fact.agent,
                 key=key,
@@ -116,9 +151,12 @@ def _copy(
                 supersedes=None,
                 capacity=capacity_in(connection, target.id),
                 moment=fact.created_at,
-                origin=facts.Origin(fact.created_by, f"merged:{source.id}", fact.trust, fact.provenance),
+                origin=facts.Origin(
+                    fact.created_by, f"merged:{source.id}", fact.trust, fact.provenance, fact.classification
+                ),
                 state=fact.state,
             )
+            concealed = concealed or done.concealed
             if not done.unchanged:
                 archive.unindex(connection, store.text, archive.FACT, done.gone)
                 archive.index(
@@ -127,17 +165,18 @@ def _copy(
                     project=target.id,
                     parent_kind=archive.FACT,
                     parent=done.fact,
-                    pieces=archive.pieces_of(key, fact.value),
+                    pieces=archive.pieces_of(key, fact.value, done.classification),
                     session=f"merged:{source.id}",
                     moment=fact.created_at,
                 )
-        for document in documents:
-            free = _free_source(connection, target.id, document, source.name[:16])
+        for document in held.documents:
+            free = _free_source(connection, bodies, target.id, document, source)
             if free is None:
                 continue
-            archive.put(
+            put = archive.put(
                 connection,
                 store.text,
+                bodies,
                 target.id,
                 archive.Draft(
                     document.kind,
@@ -147,43 +186,67 @@ def _copy(
                     document.session,
                     document.trust,
                     document.provenance,
-                    expires_at=document.expires_at,
+                    document.classification,
+                    document.expires_at,
                 ),
                 document.created_at,
             )
-        sessions.copy_rows(connection, target.id, events)
-        counts = {"source": source.id, "facts": len(held), "documents": len(documents), "events": len(events)}
-        body = {"operation": "project.merge", "outcome": "ok", "arguments": counts}
+            concealed = concealed or put.concealed
+        if concealed:
+            store.text.scrub(connection)
+            transaction.scrub_after_commit()
+        sessions.copy_rows(connection, target.id, held.events)
+        counts = {
+            "facts": len(held.facts), "documents": len(held.documents), "events": len(held.events),
+            "lost": held.lost,
+        }  # fmt: skip
+        body = {
+            "operation": "project.merge",
+            "outcome": "ok",
+            "arguments": {"source": source.id, **counts},
+        }
         transaction.record(EntryDraft("system", "projects", "", "call", body))
-        return _Merged(source, target, len(held), renamed, len(documents), len(events))
+        return _Merged(source, target, renamed=renamed, **counts)
 
     return store.write(job)
 
 
-def _free_key(connection: Connection, project: str, fact: facts.Fact, mark: str) -> str | None:
+def _free_key(
+    connection: Connection, bodies: Bodies, project: str, fact: facts.Fact, source: register.Entry
+) -> str | None:
     """Return the key for a fact among those of another project: where both have one, neither may hide the other.
 
-    None where the very same fact counts there already.
+    None where the very same fact counts there already; where it counts under a lower class, its key, so that it rises.
     """
-    for key in names(fact.key, fact.value, mark, KEY_ROOM):
-        there = facts.history(connection, project=project, agent=fact.agent, key=key)
+    told = _told(fact.value, fact.classification, f"{source.id} m{fact.id}")
+    for key in names(fact.key, told, source.name[:16], KEY_ROOM):
+        there = facts.history(connection, bodies, project=project, agent=fact.agent, key=key)
         current = [row for row in there if row.state in ("active", "archived")]
         if not current:
             return key
-        if any(row.value == fact.value for row in current):
-            break
+        same = next((row for row in current if row.says(fact.value)), None)
+        if same is not None:
+            return key if rank(same.classification) < rank(fact.classification) else None
     return None
 
 
-def _free_source(connection: Connection, project: str, document: archive.Document, mark: str) -> str | None:
-    """Return the source for a document among those of another project; None where it stands there already."""
-    for source in names(document.source, document.content, mark, SOURCE_ROOM):
-        there = archive.named(connection, project, document.kind, source)
+def _free_source(
+    connection: Connection, bodies: Bodies, project: str, document: archive.Document, source: register.Entry
+) -> str | None:
+    """Return the source for a document among those of another project, as `_free_key` does for a fact."""
+    told = _told(document.content, document.classification, f"{source.id} d{document.id}")
+    for name in names(document.source, told, source.name[:16], SOURCE_ROOM):
+        there = archive.named(connection, bodies, project, document.kind, name)
         if there is None:
-            return source
-        if there.content == document.content:
-            break
+            return name
+        if there.says(document.content):
+            return name if rank(there.classification) < rank(document.classification) else None
     return None
+
+
+def _told(text: str, classification: str, place: str) -> str:
+    """Return what a second name may be made of: not of a sealed text, whose digest would let it be guessed."""
+    return place if classification in SEALED else text
 
 
 @operation(
@@ -194,6 +257,7 @@ def _free_source(connection: Connection, project: str, document: archive.Documen
     render=lambda out: (
         f"Merged {out.source} into {out.target}: {out.facts} facts ({out.renamed} under a new key), "
         f"{out.documents} documents, {out.events} events. The ledger of {out.source} stays as it is."
+        + (f" {out.lost} texts were lost with their key." if out.lost else "")
     ),
     needs_project=False,
     on_machine=True,
@@ -214,4 +278,5 @@ def merge_projects(context: Context, given: MergeInput) -> MergeOutput:
         renamed=done.renamed,
         documents=done.documents,
         events=done.events,
+        lost=done.lost,
     )

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
 from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, Standing
 from securecontext.knowledge import archive
-from securecontext.memory import facts
-from securecontext.operations.memory import capacity_of, index_fact, origin_of, redaction_note
+from securecontext.memory import changes, facts
+from securecontext.operations.memory import (
+    capacity_of,
+    index_again,
+    origin_of,
+    redaction_note,
+    scrub,
+    settle_index,
+)
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.types.classification import DEFAULT
 from securecontext.types.errors import NotFound
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import clean_agent_id, one_line
@@ -31,6 +40,8 @@ class FactLine(Output):
     created_at: str
     trust: str
     provenance: str
+    classification: str = DEFAULT
+    trouble: str = ""
 
 
 class FactList(Output):
@@ -44,13 +55,23 @@ def _line(fact: facts.Fact) -> FactLine:
         id=f"m{fact.id}",
         agent=fact.agent,
         key=fact.key,
-        value=fact.value,
+        value="" if fact.trouble else fact.value,
         importance=fact.importance,
         state=fact.state,
         created_at=fact.created_at,
         trust=fact.trust,
         provenance=fact.provenance,
+        classification=fact.classification,
+        trouble=f"{fact.trouble.code}: {fact.trouble.message}" if fact.trouble else "",
     )
+
+
+def _class_mark(line: FactLine) -> str:
+    return f" [{line.classification}]" if line.classification != DEFAULT else ""
+
+
+def _text(line: FactLine) -> str:
+    return f"cannot be read, {line.trouble}" if line.trouble else line.value
 
 
 class ListInput(Input):
@@ -66,7 +87,8 @@ def _render_list(out: FactList) -> str:
     return (
         "\n".join(
             f"{f.id:>6} {'*' * f.importance:<5} {f.agent}/{f.key}"
-            f"{' [archived]' if f.state == 'archived' else ''}: {one_line(f.value, 100)}"
+            f"{' [archived]' if f.state == 'archived' else ''}{_class_mark(f)}: "
+            f"{one_line(_text(f), 100)}"
             for f in out.facts
         )
         or "No facts here: nothing is remembered in this project, or not in that notebook."
@@ -85,7 +107,9 @@ def list_facts(context: Context, given: ListInput) -> FactList:
     """List the facts of this project."""
     states = ("active", "archived") if given.archived else ("active",)
     agent = given.agent and clean_agent_id(given.agent)
-    found = facts.every(context.connection, project=context.here.id, agent=agent, states=states)
+    found = facts.every(
+        context.connection, context.bodies, project=context.here.id, agent=agent, states=states
+    )
     return FactList(facts=[_line(f) for f in found])
 
 
@@ -99,7 +123,7 @@ class ShowInput(Input):
 def _render_history(out: FactList) -> str:
     return "\n\n".join(
         f"{f.id} {'*' * f.importance} {f.agent}/{f.key} [{f.state}] {f.created_at[:19].replace('T', ' ')} "
-        f"trust {f.trust}, provenance {f.provenance}\n{f.value}"
+        f"trust {f.trust}, provenance {f.provenance}, {f.classification}\n{_text(f)}"
         for f in out.facts
     )
 
@@ -114,7 +138,9 @@ def _render_history(out: FactList) -> str:
 )
 def show_fact(context: Context, given: ShowInput) -> FactList:
     """Show a fact whole, with its history, newest first."""
-    found = facts.history(context.connection, project=context.here.id, agent=given.agent, key=given.key)
+    found = facts.history(
+        context.connection, context.bodies, project=context.here.id, agent=given.agent, key=given.key
+    )
     if not found:
         raise NotFound("no_such_fact", "There is no fact under that key.", "List keys with `zc memory list`.")
     return FactList(facts=[_line(f) for f in reversed(found)])
@@ -129,6 +155,7 @@ class EditInput(Input):
         int | None, Field(ge=1, le=5, description="1 to 5; unchanged by default"), fields.Plain()
     ] = None
     agent: Agent = SHARED_NAMESPACE
+    classification: fields.Class = Field(None, description="public … restricted; unchanged by default")
 
 
 class EditOutput(Output):
@@ -159,12 +186,19 @@ class EditOutput(Output):
 )
 def edit_fact(context: Context, given: EditInput) -> EditOutput:
     """Give a fact a new text; the old one stays in its history."""
-    rows = facts.history(context.connection, project=context.here.id, agent=given.agent, key=given.key)
+    rows = facts.history(
+        context.connection, context.bodies, project=context.here.id, agent=given.agent, key=given.key
+    )
     current = next((f for f in reversed(rows) if f.state in ("active", "archived")), None)
     if current is None:
         raise NotFound("no_such_fact", "There is no fact under that key.", "List keys with `zc memory list`.")
     importance = given.importance or current.importance
-    stored = store(context, given.agent, given.key, given.value, importance)
+    origin = origin_of(context.principal, classification=given.classification)
+    if current.classification == "restricted":
+        origin = replace(
+            origin, created_by=current.created_by
+        )  # for whom it is does not change with a correction
+    stored = store(context, given.agent, given.key, given.value, importance, origin=origin)
     return EditOutput(
         id=f"m{stored.fact}",
         key=given.key,
@@ -184,7 +218,7 @@ def store(
     origin: facts.Origin | None = None,
     moment: str | None = None,
     state: str = "active",
-) -> facts.Remembered:
+) -> changes.Remembered:
     """Store a fact and let search find it.
 
     Args:
@@ -197,8 +231,9 @@ def store(
         moment: timestamp; that of the call by default.
         state: ``active``, or ``archived`` for one that was evicted where it comes from.
     """
-    done = facts.remember(
+    done = changes.remember(
         context.connection,
+        context.bodies,
         project=context.here.id,
         agent=agent,
         key=key,
@@ -210,9 +245,7 @@ def store(
         moment=moment or timestamp(context.moment),
         state=state,
     )
-    if not done.unchanged:
-        archive.unindex(context.connection, context.text, archive.FACT, done.gone)
-        index_fact(context, done.fact, agent, key, value)
+    settle_index(context, done, key, value)
     return done
 
 
@@ -240,14 +273,18 @@ class UndoOutput(Output):
 def undo_fact(context: Context, given: ShowInput) -> UndoOutput:
     """Take the newest value of a fact back; the one before counts again. What was forgotten is gone for good."""
     project = context.here.id
-    done = facts.undo(
-        context.connection, project=project, agent=given.agent, key=given.key, capacity=capacity_of(context)
+    done = changes.undo(
+        context.connection,
+        context.bodies,
+        project=project,
+        agent=given.agent,
+        key=given.key,
+        capacity=capacity_of(context),
     )
     archive.unindex(context.connection, context.text, archive.FACT, [done.taken.id])
-    context.text.scrub(context.connection)
-    context.writing.scrub_after_commit()
+    scrub(context)
     for fact in done.back:
-        index_fact(context, fact.id, fact.agent, fact.key, fact.value)
+        index_again(context, fact)
     return UndoOutput(
         key=given.key,
         taken_back=f"m{done.taken.id}",

@@ -16,7 +16,7 @@ from securecontext.boundaries.purge import Purged
 from securecontext.knowledge import archive
 from securecontext.memory import sessions
 from securecontext.memory.withdrawal import withdraw
-from securecontext.operations.memory import index_fact
+from securecontext.operations.memory import index_again, scrub
 from securecontext.pipeline import fields, replay
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
@@ -132,8 +132,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
             by is None or purged.spans
         ):  # events carry no principal: whose stream the session is says whose they are
             events += sessions.drop(context.connection, context.here.id, session)
-    context.text.scrub(context.connection)
-    context.writing.scrub_after_commit()
+    scrub(context)
     return PurgeOutput(
         sessions=list(named),
         facts=facts,
@@ -146,8 +145,8 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
 
 
 def _withdraw(context: Context, session: str, by: str | None) -> tuple[int, list[str]]:
-    done = withdraw(context.connection, context.here.id, session, by)
+    done = withdraw(context.connection, context.bodies, context.here.id, session, by)
     archive.unindex(context.connection, context.text, archive.FACT, done.gone)
     for fact, of_session in done.back:
-        index_fact(context, fact.id, fact.agent, fact.key, fact.value, of_session)
+        index_again(context, fact, of_session)
     return len(done.gone), [fact.key for fact, _ in done.back]

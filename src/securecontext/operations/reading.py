@@ -8,26 +8,21 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, Policy, Principal, Standing
+from securecontext.boundaries.bodies import Bodies, Body
+from securecontext.boundaries.policy import Permission, Policy, Sight, sight_of
 from securecontext.knowledge import archive
 from securecontext.memory import facts
 from securecontext.operations.found import FoundText
 from securecontext.pipeline.operation import Asker, Context
 from securecontext.pipeline.world import World
-from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.types.errors import InvalidInput, NotFound, ZcError
 
 SHOWN_CHARACTERS = 8_000
 """Characters of whole texts in one answer; the rest is fetched with an offset."""
 MOST_PROJECTS = 100_000
 """All of them: a hit's id is good for as long as its project is there."""
+NOT_ELSEWHERE = "Confidential and restricted texts are seen in their own project alone."
 _ID = re.compile(r"(?:(prj_[0-9a-z]{1,20}):)?([md])([0-9]{1,15})(?:@([0-9]{1,11}))?", re.ASCII)
-
-
-def notebooks(principal: Principal) -> list[str] | None:
-    """Return the notebooks whose facts a caller may find; None for all."""
-    if principal.standing is Standing.PERSON:
-        return None
-    return sorted({principal.namespace, SHARED_NAMESPACE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class _Whole:
 
     source: str
     trust: str
-    text: str
+    text: Body
 
 
 def read(context: Context, ids: Sequence[str]) -> list[FoundText]:
@@ -62,7 +57,12 @@ def read(context: Context, ids: Sequence[str]) -> list[FoundText]:
         if wanted.project:
             found = context.prepared[wanted.id]
         else:
-            found = _whole(context.connection, context.here.id, context.principal, wanted)
+            sight = sight_of(context.principal)
+            found = _whole(context.connection, context.bodies, context.here.id, sight, wanted)
+        if isinstance(found.text, ZcError):
+            said = f"cannot be read: {found.text.message} ({found.text.code})"
+            out.append(FoundText(id=wanted.id, source=found.source, trust=found.trust, text="", trouble=said))
+            continue
         part = found.text[wanted.offset : wanted.offset + room]
         room -= len(part)
         end = wanted.offset + len(part)
@@ -83,7 +83,9 @@ def read_elsewhere(world: World, asker: Asker, ids: Sequence[str]) -> dict[str, 
         if wanted.project not in known:
             raise _nothing(wanted)
         with world.store(wanted.project).read() as connection:
-            out[wanted.id] = _whole(connection, wanted.project, asker.principal, wanted)
+            here = asker.project is not None and asker.project.id == wanted.project
+            sight = sight_of(asker.principal, elsewhere=not here)
+            out[wanted.id] = _whole(connection, world.bodies, wanted.project, sight, wanted)
     return out
 
 
@@ -97,19 +99,19 @@ def _parse_id(wanted: str) -> _Wanted:
     return _Wanted(project or "", kind, int(number), int(offset or 0))
 
 
-def _whole(connection: Connection, project: str, principal: Principal, wanted: _Wanted) -> _Whole:
+def _whole(connection: Connection, bodies: Bodies, project: str, sight: Sight, wanted: _Wanted) -> _Whole:
     if wanted.kind == "m":
-        fact = facts.by_ids(connection, project, [wanted.number]).get(wanted.number)
-        allowed = notebooks(principal)
-        if fact is not None and (allowed is None or fact.agent in allowed):
+        fact = facts.by_ids(connection, bodies, project, [wanted.number]).get(wanted.number)
+        if fact is not None and sight.sees_fact(fact.agent, fact.classification, fact.created_by):
             old = "" if fact.state in ("active", "archived") else f" [{fact.state} by m{fact.replaced_by}]"
-            return _Whole(f"memory:{fact.agent}:{fact.key}{old}", fact.trust, fact.value)
+            return _Whole(f"memory:{fact.agent}:{fact.key}{old}", fact.trust, fact.body)
     else:
-        document = archive.by_ids(connection, project, [wanted.number]).get(wanted.number)
-        if document is not None:
-            return _Whole(document.source, document.trust, document.content)
+        document = archive.by_ids(connection, bodies, project, [wanted.number]).get(wanted.number)
+        if document is not None and sight.sees(document.classification, document.created_by):
+            return _Whole(document.source, document.trust, document.body)
     raise _nothing(wanted)
 
 
 def _nothing(wanted: _Wanted) -> NotFound:
-    return NotFound("no_such_id", f"Nothing is stored as {wanted.id}.", "Take ids from zc_search's hits.")
+    hint = "Take ids from zc_search's hits." + (f" {NOT_ELSEWHERE}" if wanted.project else "")
+    return NotFound("no_such_id", f"Nothing is stored as {wanted.id}.", hint)

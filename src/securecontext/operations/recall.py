@@ -8,13 +8,14 @@ from datetime import timedelta
 from pydantic import Field
 
 from securecontext.boundaries import limits
-from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission
+from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, sight_of
 from securecontext.knowledge import archive
 from securecontext.memory import facts, recall, sessions
-from securecontext.operations.memory import capacity_of, namespace, redaction_note, trust_of
+from securecontext.operations.memory import capacity_of, class_note, namespace, redaction_note, trust_of
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
 from securecontext.storage import schema
+from securecontext.types.classification import DEFAULT, SEALED, highest
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
 
@@ -57,18 +58,25 @@ def material(context: Context, agent: str, session: str = "") -> recall.Material
     """
     project = context.here.id
     pools = [agent] if agent == SHARED_NAMESPACE else [agent, SHARED_NAMESPACE]
-    held = facts.active(context.connection, project=project, agents=pools)
+    sight = sight_of(context.principal)
+    held = [
+        fact
+        for fact in facts.active(context.connection, context.bodies, project=project, agents=pools)
+        if sight.sees(fact.classification, fact.created_by)
+    ]
     held.sort(key=lambda f: f.agent != agent)  # own facts first; the order within stays
     held.sort(key=lambda f: -f.importance)
-    last = archive.last(context.connection, project, "summary")
-    if last is not None and session and last.session == session:
+    last = archive.last(context.connection, context.bodies, project, "summary")
+    if last is not None and (
+        (session and last.session == session) or not sight.sees(last.classification, last.created_by)
+    ):
         last = None
     checkpoint = sessions.last_checkpoint(context.connection, project, session)
     allowed = capacity_of(context)
     mine = sum(1 for f in held if f.agent == agent)
     return recall.Material(
         facts=held,
-        summary=(last.created_at, mark_of(last.trust) + last.content, f"d{last.id}") if last else None,
+        summary=(last.created_at, _summary_text(last), f"d{last.id}") if last else None,
         checkpoint=(checkpoint[0].created_at, checkpoint[1]) if checkpoint else None,
         events=sessions.recent(context.connection, project, RECENT_EVENTS),
         status=(
@@ -78,6 +86,12 @@ def material(context: Context, agent: str, session: str = "") -> recall.Material
         namespace=agent,
         limit=allowed.limit,
     )
+
+
+def _summary_text(last: archive.Document) -> str:
+    if last.trouble is not None:
+        return f"it cannot be read ({last.trouble.code})"
+    return mark_of(last.trust) + last.content
 
 
 def _render_recalled(out: RecallOutput) -> str:
@@ -104,10 +118,22 @@ def recall_context(context: Context, given: RecallInput) -> RecallOutput:
     )
 
 
+def class_of_session(context: Context) -> str | None:
+    """Return the class of what a session may repeat: the highest of the sealed facts that recall shows the caller.
+
+    None where there is no such fact.
+    """
+    sight = sight_of(context.principal)
+    pools = [context.principal.namespace, SHARED_NAMESPACE]
+    found = facts.sealed_classes(context.connection, context.here.id, pools)
+    return highest(each for each, created_by in found if sight.sees(each, created_by))
+
+
 class SummarizeInput(Input):
     """Arguments of zc_summarize_session."""
 
     summary: fields.Summary = Field(description="what was done, decided, and what comes next")
+    classification: fields.Class = None
 
 
 class SummarizeOutput(Output):
@@ -116,12 +142,14 @@ class SummarizeOutput(Output):
     id: str
     source: str
     kept_until: str
+    classification: str = DEFAULT
     redacted: list[Redaction] = []
 
 
 def _render_summarized(out: SummarizeOutput) -> str:
     return (
         f"Session summary stored as {out.source} ({out.id}), kept until {out.kept_until}."
+        + class_note(out.classification)
         + redaction_note(out.redacted)
     )
 
@@ -142,6 +170,7 @@ def summarize_session(context: Context, given: SummarizeInput) -> SummarizeOutpu
     stored = archive.put(
         context.connection,
         context.text,
+        context.bodies,
         context.here.id,
         archive.Draft(
             kind="summary",
@@ -150,12 +179,18 @@ def summarize_session(context: Context, given: SummarizeInput) -> SummarizeOutpu
             created_by=context.principal.name,
             session=context.principal.session,
             trust=trust_of(context.principal),
+            classification=given.classification or class_of_session(context),
             expires_at=until,
         ),
         when,
     )
+    context.sealed = stored.classification in SEALED
     return SummarizeOutput(
-        id=f"d{stored.document}", source=source, kept_until=until[:10], redacted=list(context.redactions)
+        id=f"d{stored.document}",
+        source=source,
+        kept_until=until[:10],
+        classification=stored.classification,
+        redacted=list(context.redactions),
     )
 
 

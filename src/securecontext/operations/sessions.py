@@ -13,10 +13,11 @@ from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.knowledge import archive
 from securecontext.memory import recall, sessions
-from securecontext.operations.recall import SUMMARY_DAYS, material
+from securecontext.operations.recall import SUMMARY_DAYS, class_of_session, material
 from securecontext.pipeline import fields
 from securecontext.pipeline.fields import Words
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.types.classification import SEALED
 from securecontext.types.ids import hook_session, timestamp
 
 Detail = Annotated[str, Field(max_length=4_000), Words(4_000, multiline=True)]
@@ -54,6 +55,7 @@ _GOES_ON = frozenset({"resume", "compact"})
     "session.start",
     permission=Permission.SESSION_REPORT,
     effects=Effects.WRITES,
+    tells_memory=True,
     render=lambda out: out.text,
     audience=Standing.HOOK,
 )
@@ -180,9 +182,10 @@ class CompactedInput(Input):
 def compacted(context: Context, given: CompactedInput) -> Done:
     """Archive the summary that the client made when it compacted the session: the next session starts from it."""
     when = timestamp(context.moment)
-    archive.put(
+    stored = archive.put(
         context.connection,
         context.text,
+        context.bodies,
         context.here.id,
         archive.Draft(
             kind="summary",
@@ -191,10 +194,12 @@ def compacted(context: Context, given: CompactedInput) -> Done:
             created_by=context.principal.name,
             session=context.principal.session,
             provenance="INFERRED",
+            classification=class_of_session(context),
             expires_at=timestamp(context.moment + timedelta(days=SUMMARY_DAYS)),
         ),
         when,
     )
+    context.sealed = stored.classification in SEALED
     return Done()
 
 
@@ -213,7 +218,7 @@ class TurnInput(Input):
 )
 def turn(context: Context, given: TurnInput) -> Done:
     """Note the end of an agent's turn, with the beginning of what it said."""
-    if given.said:
+    if given.said and class_of_session(context) is None:  # events are not sealed, and it may repeat what is
         _report(context, "said", " ".join(given.said.split())[:600])
     return Done()
 

@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -164,7 +164,7 @@ class Corridor:
 
     def _replayed(self, operation: Operation[Any, Any], call: Call) -> Answer | None:
         """Return the kept answer of this very call: what it prepares may have been done by it already."""
-        if not (operation.writes and call.idempotency_key) or operation.secret_answer:
+        if not (operation.writes and call.idempotency_key and operation.keeps_answer):
             return None
         before = None
         # A store that is broken keeps no answer; what is done next mends it, or says so.
@@ -194,7 +194,7 @@ class Corridor:
             outputs.clear()
             try:
                 before = (
-                    None if operation.secret_answer else replay.find(transaction.connection, call, request)
+                    replay.find(transaction.connection, call, request) if operation.keeps_answer else None
                 )
                 if before is not None:
                     return Answer(**before)
@@ -206,11 +206,13 @@ class Corridor:
                     answer = _rendered(operation, output)
             except ZcError as error:
                 self._tell_if_broken(call, error)
-                transaction.record(_draft(call, operation, intake, error.code, kind=kind_of(error)))
+                told = self._blinded(intake) if operation.stores else intake
+                transaction.record(_draft(call, operation, told, error.code, kind=kind_of(error)))
                 return error
             if operation.recorded:
-                transaction.record(_draft(call, operation, intake, "ok"))
-            if not operation.secret_answer:
+                told = self._blinded(intake) if context.sealed else intake
+                transaction.record(_draft(call, operation, told, "ok"))
+            if operation.keeps_answer:
                 kept = {"structured": answer.structured, "text": answer.text}
                 replay.keep(transaction.connection, call, request, kept)
             outputs.append(output)
@@ -222,6 +224,11 @@ class Corridor:
         if operation.after is not None and outputs:
             operation.after(self._world, outputs[0])
         return done
+
+    def _blinded(self, intake: Intake) -> Intake:
+        """Return what the ledger is told of texts that are sealed, or were to be: nothing to test guesses against."""
+        blinded = {name: self._world.bodies.blinded(text) for name, text in intake.digested.items()}
+        return replace(intake, digested=blinded)
 
     def _store(self, operation: Operation[Any, Any], call: Call) -> Store:
         if operation.is_for_machine(call.arguments) or call.project is None:
@@ -245,6 +252,7 @@ class Corridor:
             connection=transaction.connection if transaction is not None else connection,
             transaction=transaction,
             text=store.text,
+            bodies=self._world.bodies,
             moment=call.moment,
             redactions=intake.redactions,
             prepared=prepared,

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from securecontext.boundaries import limits
 from securecontext.contracts.agent import AGENT_ID_LIMIT
+from securecontext.types.classification import Classification
 from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import clean_text
 from securecontext.validators.secrets import Redacted, redact
@@ -93,6 +94,8 @@ Queries = Annotated[
 ]
 Provenance = Annotated[Literal["EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN"], Plain()]
 """How a text is known; see `storage.tables.PROVENANCES`."""
+Class = Annotated[Classification | None, Plain()]
+"""Who may see a text; None keeps the class of what it takes the place of. See `types.classification`."""
 Importance = Annotated[int, Field(ge=1, le=5), Plain()]
 Flag = Annotated[bool, Plain()]
 Number = Annotated[int, Plain()]

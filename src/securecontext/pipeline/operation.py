@@ -29,6 +29,7 @@ from securecontext.contracts import require
 from securecontext.types.ledger import EntryKind
 
 if TYPE_CHECKING:
+    from securecontext.boundaries.bodies import Bodies
     from securecontext.pipeline.world import Project, World
     from securecontext.storage.port import TextIndex, Transaction
 
@@ -91,9 +92,12 @@ class Context:
         connection: the reader's connection, or the writer's inside the transaction.
         transaction: the writer's transaction; None while reading.
         text: the full-text index that goes with the connection.
+        bodies: seals and opens confidential and restricted texts.
         moment: when the call came in.
         redactions: secrets that were replaced in the input.
         prepared: what the operation's `prepare` step returned.
+        sealed: set where a text of the arguments was stored sealed: the ledger then gets a digest that nobody can
+            test guesses against.
     """
 
     world: World
@@ -102,9 +106,11 @@ class Context:
     connection: Connection
     transaction: Transaction | None
     text: TextIndex
+    bodies: Bodies
     moment: datetime
     redactions: tuple[Redaction, ...] = ()
     prepared: Any = None
+    sealed: bool = False
 
     @property
     def here(self) -> Project:
@@ -145,6 +151,7 @@ class Operation(Generic[GivenT, OutputT]):
     stores: bool = False
     large: bool = False
     secret_answer: bool = False
+    tells_memory: bool = False
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -152,6 +159,11 @@ class Operation(Generic[GivenT, OutputT]):
     def writes(self) -> bool:
         """Say whether the function runs in the writer's transaction."""
         return self.effects is not Effects.READS
+
+    @property
+    def keeps_answer(self) -> bool:
+        """Say whether an answer may lie in the database, for a retry of the call."""
+        return not (self.secret_answer or self.tells_memory)
 
     def is_for_machine(self, arguments: Mapping[str, Any]) -> bool:
         """Say whether a call with these arguments, parsed or not yet, works on the machine's store."""
@@ -187,6 +199,7 @@ def operation(
     stores: bool = False,
     large: bool = False,
     secret_answer: bool = False,
+    tells_memory: bool = False,
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -212,6 +225,7 @@ def operation(
         large: whether it takes much memory, and is refused while the service has too little.
         secret_answer: whether its answer is a secret that the caller is owed: shown as it is, and kept nowhere, so
             that a retry does it anew.
+        tells_memory: whether its answer tells stored texts, of which some may be sealed: it is kept nowhere either.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -244,6 +258,7 @@ def operation(
             stores=stores,
             large=large,
             secret_answer=secret_answer,
+            tells_memory=tells_memory,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
+from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
 from securecontext.boundaries.limits import Limits
@@ -23,6 +24,7 @@ from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryKind
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
+from securecontext.types.state import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,13 @@ class Code(Protocol):
         """Make what is there now the baseline; return what would have been thought of it otherwise."""
 
 
+class State(Protocol):
+    """The stored state against its invariants."""
+
+    def check(self) -> Sequence[Flaw]:
+        """Return every invariant that is broken; a new one is an entry of the machine's ledger."""
+
+
 class DataKeys(Protocol):
     """The keys of stored texts, without a byte of one."""
 
@@ -79,7 +88,10 @@ class Ledgers(Protocol):
     """The ledgers of this installation."""
 
     def verify(self, connection: Connection) -> Verdict:
-        """Verify the ledger that this connection sees."""
+        """Check every entry of the ledger that this connection sees."""
+
+    def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Verify a store's ledger: what came after the last good check, or all of it."""
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
@@ -129,6 +141,10 @@ class World(Protocol):
         """The machine's store."""
 
     @property
+    def bodies(self) -> Bodies:
+        """What seals and opens confidential and restricted texts."""
+
+    @property
     def facts(self) -> ServiceFacts:
         """The running service."""
 
@@ -143,6 +159,10 @@ class World(Protocol):
     @property
     def code(self) -> Code:
         """The installed code."""
+
+    @property
+    def state(self) -> State:
+        """The stored state."""
 
     @property
     def credentials(self) -> Credentials:
@@ -188,6 +208,9 @@ class World(Protocol):
 
     def settle_project(self, project: str) -> None:
         """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
+
+    def plan_root(self, name: Literal["encryption", "tokens", "skills"]) -> tuple[str, str]:
+        """Have a root rotated at the next start of the service; return its id, and that of the next one."""
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""

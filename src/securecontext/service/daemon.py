@@ -23,7 +23,7 @@ from securecontext.service.address import Address
 from securecontext.service.doors import WARM_SECONDS, Doors
 from securecontext.service.status import Status
 from securecontext.settings import Settings
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import Expired, InvalidInput, ZcError
 
 if TYPE_CHECKING:
     from securecontext.service.spool import Spool
@@ -39,6 +39,10 @@ RULES_SECONDS = 3.0
 """How long after its start the service begins to make the second set of rules against secrets ready."""
 RESCAN_SECONDS = 30.0
 """How often it looks for what was stored before they were."""
+VERIFY_SECONDS = 300.0
+"""How often the service looks whether a ledger is due to be verified whole."""
+REST_SECONDS = 0.05
+"""How long that check rests after each thousand rows, which take it about 0.015 seconds."""
 LOOK_SECONDS = 1.0
 """How often the service looks whether clients still find it: those that do not, wait."""
 
@@ -81,8 +85,10 @@ class Daemon:
                 self._guarded(self._warm),
                 self._guarded(self._look_at_code),
                 self._guarded(self._look_for_secrets),
+                self._guarded(self._look_at_state),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
+                self._again(self._verify, VERIFY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
             )
         ]
@@ -213,6 +219,18 @@ class Daemon:
     async def _checkpoint(self) -> None:
         await self.listener.run(self.app.ledgers.checkpoint_due)
 
+    async def _verify(self) -> None:
+        await asyncio.to_thread(self.app.ledgers.verify_due, self._rest)
+
+    def _rest(self) -> None:
+        """Let others go first: what runs in the background takes a small part of the time, and none at the end."""
+        self.doors.let_pass()
+        time.sleep(REST_SECONDS)
+        if self._stopping is not None and self._stopping.is_set():
+            raise Expired(
+                "service_stopping", "The service is ending.", "What was begun is done at its next start."
+            )
+
     async def _look_at_code(self) -> None:
         if self.settings.strict_integrity:
             return  # it was looked at before anybody was served
@@ -228,6 +246,10 @@ class Daemon:
 
     async def _rescan(self) -> None:
         await self.listener.run(lambda: self.app.secret_rules.rescan(self.doors.let_pass))
+
+    async def _look_at_state(self) -> None:
+        await asyncio.sleep(WARM_SECONDS)
+        await self.listener.run(lambda: self.app.state.check(self.doors.let_pass))
 
     async def _drain_spool(self) -> None:
         if self._spool is None:

@@ -5,7 +5,8 @@ that concern it. On PostgreSQL one database carries all. Rows that belong to a p
 `types.ids.timestamp` writes them. The full-text index is the one part that differs by engine: see ``search``.
 
 Columns that every stored text carries from the start: ``provenance`` (how we know it), ``trust`` (where it came
-from), ``classification`` (who may see it), ``created_by`` (the principal) and ``session``.
+from), ``classification`` (who may see it), ``created_by`` (the principal) and ``session``. Of the classes confidential
+and restricted the text itself is stored sealed (`boundaries.bodies`) and has no chunks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -23,7 +25,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal,
+    or_,
 )
+
+from securecontext.types.classification import CLASSIFICATIONS, SEALED
 
 metadata = MetaData(
     naming_convention={
@@ -41,7 +47,6 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 PROVENANCES = ("EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN")
 TRUSTS = ("agent", "person", "system", "imported", "external")
 ROLES = ("orchestrator", "developer", "marketer", "researcher", "worker")
-CLASSIFICATIONS = ("public", "internal", "confidential", "restricted")
 
 
 def _one_of(name: str, values: tuple[str, ...]) -> CheckConstraint:
@@ -60,6 +65,16 @@ def _origin() -> list[Column[str] | CheckConstraint]:
         _one_of("trust", TRUSTS),
         _one_of("classification", CLASSIFICATIONS),
     ]
+
+
+def is_sealed(table: Table) -> ColumnElement[bool]:
+    """Return the condition of rows whose text is sealed, as their index has it: a bound value would pass that by."""
+    return or_(*(table.c.classification == literal(each, literal_execute=True) for each in SEALED))
+
+
+def _sealed(table: Table, name: str, row: Column[int]) -> Index:
+    """Index the rows whose text is sealed: search, which has no words of them, must find them among many others."""
+    return Index(name, table.c.project, row, sqlite_where=is_sealed(table))
 
 
 meta = Table(
@@ -117,6 +132,7 @@ ONE_ACTIVE = Index(
 )
 """Partial on both engines. `storage.postgres` adds its half: to name an option of that dialect imports all of it."""
 Index("ix_facts_key", facts.c.project, facts.c.agent, facts.c.key)
+SEALED_FACTS = _sealed(facts, "ix_facts_sealed", facts.c.fact)
 Index("ix_facts_order", facts.c.project, facts.c.state, facts.c.agent, facts.c.importance, facts.c.created_at)
 
 documents = Table(
@@ -134,6 +150,7 @@ documents = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_documents_source", documents.c.project, documents.c.kind, documents.c.source)
+SEALED_DOCUMENTS = _sealed(documents, "ix_documents_sealed", documents.c.document)
 
 chunks = Table(
     "chunks",

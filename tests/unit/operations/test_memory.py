@@ -468,5 +468,5 @@ def test_status_says_how_things_stand(house):
     house.remember("db", "PostgreSQL")
     house.do("zc_index", source="readme", content="four")
     text = house.ask("zc_status").text
-    for part in ("1 of 115 facts", "1 documents, 0 summaries", "words (BM25)", "project work", "schema 0002"):
+    for part in ("1 of 115 facts", "1 documents, 0 summaries", "words (BM25)", "project work", "schema 0003"):
         assert part in text, part

@@ -1,0 +1,3 @@
+from tests.engines.rooms_case import rooms
+
+__all__ = ["rooms"]
