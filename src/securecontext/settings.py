@@ -36,6 +36,7 @@ class Settings:
         machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
         log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
         witness_file: ``ZC_WITNESS_FILE``: where checkpoints are anchored a second time.
+        witness_git: ``ZC_WITNESS_GIT``: a git repository in whose notes they are anchored as well.
         calls_per_second: ``ZC_CALLS_PER_SECOND``: how often one session may call, for long.
         memory_limit_mb: ``ZC_MEMORY_LIMIT_MB``: memory of the service above which no large work begins.
         quota_mb: ``ZC_QUOTA_MB``: how large a project's database may become.
@@ -52,6 +53,7 @@ class Settings:
     machine_secret: bytes | None = None
     log_level: str = "info"
     witness_file: Path | None = None
+    witness_git: Path | None = None
     calls_per_second: float = limits.CALLS_PER_SECOND
     memory_limit_mb: float = limits.MEMORY_MB
     quota_mb: float = limits.QUOTA_MB
@@ -67,6 +69,8 @@ VARIABLES: dict[str, str] = {
     "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
     "ZC_LOG_LEVEL": "debug, info (default), warning or error",
     "ZC_WITNESS_FILE": "absolute path of a file, best on another disk, in which the ledgers are anchored as well",
+    "ZC_WITNESS_GIT": "absolute path of a git repository of yours: the ledgers are anchored in its notes as well "
+    "(refs/notes/securecontext, which you push)",
     "ZC_CALLS_PER_SECOND": f"calls a second that one session may go on with, default {limits.CALLS_PER_SECOND:.0f}; "
     f"{limits.BURST_SECONDS} times as many may come at once",
     "ZC_MEMORY_LIMIT_MB": "MiB of the service's memory above which large work is refused, default "
@@ -102,6 +106,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
         log_level=_level(env.get("ZC_LOG_LEVEL", "")),
         witness_file=_file("ZC_WITNESS_FILE", env.get("ZC_WITNESS_FILE", "")),
+        witness_git=_file("ZC_WITNESS_GIT", env.get("ZC_WITNESS_GIT", "")),
         calls_per_second=_amount(env, "ZC_CALLS_PER_SECOND", limits.CALLS_PER_SECOND),
         memory_limit_mb=_amount(env, "ZC_MEMORY_LIMIT_MB", limits.MEMORY_MB),
         quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),

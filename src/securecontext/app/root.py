@@ -21,13 +21,14 @@ from securecontext.app.secret_rules import SecretRules
 from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
 from securecontext.boundaries import secret_allowances
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
+from securecontext.boundaries.git_notes import GitNotes
 from securecontext.boundaries.installation import Installation
 from securecontext.boundaries.keys import Keyring, RootName
 from securecontext.boundaries.limits import Gate, Limits
@@ -80,7 +81,9 @@ class App:
         self.operator = Operator(home / "keys")
         self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)
-        others = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        others: list[Anchors] = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        if settings.witness_git:
+            others.append(GitNotes(settings.witness_git))
         self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
         self.secret_rules = SecretRules(home, self.stores, self.bodies, settings.all_secret_rules)
         secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())

@@ -131,13 +131,12 @@ class AnchorFile:
             Unavailable: ``anchor_file_unusable``.
         """
         point = signed.point
-        line = {"log": point.log, "size": point.size, "kid": signer_of(signed.note)}
-        data = canonical({**line, "ts": timestamp(moment), "note": signed.note}) + b"\n"
+        data = line_of(signed, moment) + b"\n"
         with self._opened(os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._drop_unfinished(descriptor)
             known, _ = self._of(descriptor, point.log)
-            if known and _goes_on(known[-1].point, point, tiles):
+            if known and goes_on(known[-1].point, point, tiles):
                 return False
             _write(descriptor, data)
             return True
@@ -147,7 +146,7 @@ class AnchorFile:
         found = []
         for number, line in enumerate(_lines(descriptor, offset), 1):
             offset += len(line) + 1
-            anchor = _parse(line, number) if wanted in line or not _plain(line) else None
+            anchor = parse_line(line, number) if wanted in line or not _plain(line) else None
             if anchor is not None and anchor.point.log == log:
                 found.append(anchor)
         return found, offset
@@ -189,7 +188,7 @@ class AnchorFile:
         )
 
 
-def _goes_on(last: Checkpoint, point: Checkpoint, tiles: Tiles) -> bool:
+def goes_on(last: Checkpoint, point: Checkpoint, tiles: Tiles) -> bool:
     """Say whether the last anchor covers a checkpoint already.
 
     Raises:
@@ -226,7 +225,19 @@ def _write(descriptor: int, data: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _parse(line: bytes, number: int) -> Anchor:
+def line_of(signed: Signed, moment: datetime) -> bytes:
+    """Return the line by which a checkpoint is anchored."""
+    point = signed.point
+    line = {"log": point.log, "size": point.size, "kid": signer_of(signed.note)}
+    return canonical({**line, "ts": timestamp(moment), "note": signed.note})
+
+
+def parse_line(line: bytes, number: int) -> Anchor:
+    """Return the anchor that a line holds; its exact spelling is demanded.
+
+    Raises:
+        Tampered: ``anchor_malformed``, with the line's number.
+    """
     try:
         found = json.loads(line)
         if found.keys() != _FIELDS or canonical(found) != line or not isinstance(found["ts"], str):
