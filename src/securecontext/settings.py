@@ -46,6 +46,7 @@ class Settings:
         principals: ``ZC_PRINCIPALS``: the map of users of a system service; None for a user's own.
         passed_sockets: how many sockets were passed to this process for them (``LISTEN_FDS``).
         ledger_days: ``ZC_STALE_DAYS_LEDGER``: days after which bodies of ledger entries are purged; None for never.
+        all_secret_rules: ``ZC_SECRET_RULES``: whether a second set of rules is used beside our own.
     """
 
     home: Path
@@ -63,6 +64,7 @@ class Settings:
     principals: Path | None = None
     passed_sockets: int = 0
     ledger_days: float | None = None
+    all_secret_rules: bool = True
 
 
 VARIABLES: dict[str, str] = {
@@ -83,6 +85,8 @@ VARIABLES: dict[str, str] = {
     "ZC_STALE_DAYS_LEDGER": "days after which the ledger no longer says what was done; default: never",
     "ZC_PRINCIPALS": "absolute path of the map of users of a system service; see `zc install --system`",
     "ZC_SYSTEM_SOCKET": "socket of a system service, which clients then use instead of the user's own",
+    "ZC_SECRET_RULES": "all (default): some five hundred rules against secrets beside our own, which take 45 MiB; own: "
+    "ours alone",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -120,6 +124,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         principals=_file("ZC_PRINCIPALS", env.get("ZC_PRINCIPALS", "")),
         passed_sockets=sockets,
         ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
+        all_secret_rules=_all_rules(env.get("ZC_SECRET_RULES", "")),
     )
 
 
@@ -198,6 +203,12 @@ def _switch(name: str, text: str) -> bool:
     if text not in ("", "0", "1"):
         raise _refuse(name, "0 or 1")
     return text == "1"
+
+
+def _all_rules(text: str) -> bool:
+    if text not in ("", "all", "own"):
+        raise _refuse("ZC_SECRET_RULES", "all or own")
+    return text != "own"
 
 
 def _level(text: str) -> str:

@@ -17,8 +17,10 @@ from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.ledgers import Ledgers
 from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
+from securecontext.app.secret_rules import SecretRules
 from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
+from securecontext.boundaries import secret_allowances
 from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
@@ -40,6 +42,7 @@ from securecontext.storage import copies
 from securecontext.storage.port import Store
 from securecontext.types.ids import now
 from securecontext.types.places import Place
+from securecontext.validators import secrets
 
 ANCHORS = "anchors.log"
 """Not `audit.log`, which is the predecessor's."""
@@ -57,6 +60,7 @@ class App:
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
+        secret_rules: the second set of rules against secrets.
         stores: the database files.
 
     Raises:
@@ -81,6 +85,8 @@ class App:
         if settings.witness_git:
             others.append(GitNotes(settings.witness_git))
         self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
+        self.secret_rules = SecretRules(home, self.stores, self.bodies, settings.all_secret_rules)
+        secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
         rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
@@ -184,6 +190,12 @@ class App:
         """Where the token of the HTTP door lies."""
         return self.settings.home / "keys" / TOKEN_FILE
 
+    def allow_secrets(self) -> None:
+        """Let all who scan know what a person said is no secret; until then it is redacted."""
+        with self.machine.read() as connection:
+            found = secret_allowances.read(connection)
+        secrets.wear(allowed=frozenset(each.fingerprint for each in found))
+
     def tidy(self) -> None:
         """Drop what has expired; finish what a crash left of ended projects. Never called by a call."""
         self.stores.tidy()
@@ -191,4 +203,5 @@ class App:
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
+        self.secret_rules.close()
         self.stores.close()

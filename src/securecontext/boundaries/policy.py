@@ -37,6 +37,7 @@ class Permission(StrEnum):
     LEDGER_VERIFY = "ledger.verify"
     SERVICE_MANAGE = "service.manage"
     KEYS_MANAGE = "keys.manage"
+    SECRETS_ALLOW = "secrets.allow"
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission
 
 
@@ -92,6 +93,7 @@ What a hook reports for such an agent is reported in its name, with the rights o
 
 OPERATOR_ONLY = frozenset(
     {
+        Permission.SECRETS_ALLOW,
         Permission.TOKEN_MANAGE,
         Permission.KEYS_MANAGE,
         Permission.LEDGER_MANAGE,

@@ -18,6 +18,7 @@ from securecontext.operations import (
     recall,
     recovery,
     roots,
+    secrets,
     sessions,
     state,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "recall",
     "recovery",
     "roots",
+    "secrets",
     "sessions",
     "state",
 ]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from securecontext import __version__, rendezvous
 from securecontext.boundaries import limits
 from securecontext.handover import numbers
-from securecontext.service import activation, guard
+from securecontext.service import activation, allocator, guard
 from securecontext.service.address import Address
 from securecontext.service.doors import WARM_SECONDS, Doors
 from securecontext.service.status import Status
@@ -35,6 +35,10 @@ BACKLOG = 1024
 TIDY_SECONDS = 600.0
 CHECKPOINT_SECONDS = 10.0
 """How often the service looks whether a ledger is due to be signed."""
+RULES_SECONDS = 3.0
+"""How long after its start the service begins to make the second set of rules against secrets ready."""
+RESCAN_SECONDS = 30.0
+"""How often it looks for what was stored before they were."""
 VERIFY_SECONDS = 300.0
 """How often the service looks whether a ledger is due to be verified whole."""
 REST_SECONDS = 0.05
@@ -80,6 +84,7 @@ class Daemon:
                 self._watch(address),
                 self._guarded(self._warm),
                 self._guarded(self._look_at_code),
+                self._guarded(self._look_for_secrets),
                 self._guarded(self._look_at_state),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
@@ -95,6 +100,7 @@ class Daemon:
         finally:
             address.remove()
             self._server.close()
+            self.app.secret_rules.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)
@@ -216,6 +222,7 @@ class Daemon:
     async def _tidy(self) -> None:
         await self.listener.run(self.app.tidy)
         await self.listener.run(self.app.ledgers.end_old_epoch)
+        await self.listener.run(allocator.give_back)
 
     async def _checkpoint(self) -> None:
         await self.listener.run(self.app.ledgers.checkpoint_due)
@@ -237,6 +244,16 @@ class Daemon:
             return  # it was looked at before anybody was served
         await asyncio.sleep(WARM_SECONDS)
         await self.listener.run(lambda: self.app.code.check(self.doors.let_pass))
+
+    async def _look_for_secrets(self) -> None:
+        """Make the second set of rules ready, then scan again what came before it."""
+        await self.listener.run(self.app.allow_secrets)
+        await asyncio.sleep(RULES_SECONDS)
+        await asyncio.to_thread(self.app.secret_rules.build)
+        await self._again(self._rescan, RESCAN_SECONDS)
+
+    async def _rescan(self) -> None:
+        await self.listener.run(lambda: self.app.secret_rules.rescan(self.doors.let_pass))
 
     async def _look_at_state(self) -> None:
         await asyncio.sleep(WARM_SECONDS)
