@@ -19,6 +19,7 @@ from securecontext.types.errors import InvalidInput
 
 DEFAULT_PORT = 3099
 DEFAULT_IDLE_MINUTES = 30.0
+MOST_SOCKETS = 8
 MOST = 1e9
 """Of any amount: what is larger is a mistake."""
 
@@ -42,6 +43,8 @@ class Settings:
         quota_mb: ``ZC_QUOTA_MB``: how large a project's database may become.
         strict_integrity: ``ZC_STRICT_INTEGRITY``: whether code that is not what was accepted keeps the service from
             starting.
+        principals: ``ZC_PRINCIPALS``: the map of users of a system service; None for a user's own.
+        passed_sockets: how many sockets were passed to this process for them (``LISTEN_FDS``).
         ledger_days: ``ZC_STALE_DAYS_LEDGER``: days after which bodies of ledger entries are purged; None for never.
     """
 
@@ -57,6 +60,8 @@ class Settings:
     memory_limit_mb: float = limits.MEMORY_MB
     quota_mb: float = limits.QUOTA_MB
     strict_integrity: bool = False
+    principals: Path | None = None
+    passed_sockets: int = 0
     ledger_days: float | None = None
 
 
@@ -76,6 +81,8 @@ VARIABLES: dict[str, str] = {
     "ZC_QUOTA_MB": f"MiB that a project's database may use, default {limits.QUOTA_MB:.0f}; forgetting always works",
     "ZC_STRICT_INTEGRITY": "1: the service does not start with code that nobody accepted; 0 (default): it says so",
     "ZC_STALE_DAYS_LEDGER": "days after which the ledger no longer says what was done; default: never",
+    "ZC_PRINCIPALS": "absolute path of the map of users of a system service; see `zc install --system`",
+    "ZC_SYSTEM_SOCKET": "socket of a system service, which clients then use instead of the user's own",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -94,6 +101,9 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         InvalidInput: a variable has a value that means nothing; unknown is refused, not guessed.
     """
     env = dict(os.environ if environ is None else environ)
+    sockets = _passed_sockets(env)
+    if sockets and not env.get("ZC_PRINCIPALS"):  # who came there would wait for ever
+        raise _refuse("ZC_PRINCIPALS", "set, although sockets were passed to this service")
     return Settings(
         home=Path(rendezvous.home(env)),
         user_home=Path(env.get("HOME") or Path.home()),
@@ -107,8 +117,18 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         memory_limit_mb=_amount(env, "ZC_MEMORY_LIMIT_MB", limits.MEMORY_MB),
         quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),
         strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
+        principals=_file("ZC_PRINCIPALS", env.get("ZC_PRINCIPALS", "")),
+        passed_sockets=sockets,
         ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
     )
+
+
+def _passed_sockets(env: Mapping[str, str]) -> int:
+    """Return how many sockets the one who started this process passed to it, and to no other."""
+    count = env.get("LISTEN_FDS", "")
+    if env.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return 0
+    return min(int(count), MOST_SOCKETS)
 
 
 def _refuse(name: str, wanted: str) -> InvalidInput:

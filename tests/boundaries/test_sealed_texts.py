@@ -198,6 +198,31 @@ def test_sealed_texts_are_seen_in_their_own_project_alone(house):
     assert "midnight" in house.ask("zc_search_global", {"queries": ["wombat"]}).text
 
 
+@pytest.mark.parametrize(("operation", "arguments", "who"), [
+    ("zc_summarize_session", {"summary": "we know that the wombat digs"}, AGENT),
+    ("session.compacted", {"summary": "we know that the wombat digs"}, HOOK),
+])  # fmt: skip
+def test_a_summary_takes_over_the_class_of_what_its_session_may_see(house, operation, arguments, who):
+    def last():
+        return house.do("archive.list", PERSON)["documents"][-1]["classification"]
+
+    house.do(operation, who, **arguments)
+    assert last() == "internal"
+    house.remember("theirs", "x", who=OTHER, classification="restricted")
+    house.do(operation, who, **arguments)
+    assert last() == "internal", "it may not see that one"
+    house.do("zc_index", source="notes", content="x", classification="confidential")
+    house.do(operation, who, **arguments)
+    assert last() == "confidential"
+    house.remember("pin", "x", classification="restricted")
+    house.do(operation, who, **arguments)
+    assert last() == "restricted"
+    house.do("zc_forget", key="pin")
+    house.do("archive.forget", PERSON, document="notes")
+    house.do(operation, who, **arguments)
+    assert last() == "internal", "earlier summaries do not count"
+
+
 def test_a_planted_chunk_leads_to_no_sealed_text(sealed):
     sealed.remember("bait", "platypus")
     write(sealed, "UPDATE chunks SET parent = 1 WHERE chunk = (SELECT max(chunk) FROM chunks)")

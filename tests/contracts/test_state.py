@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TOKENS, TREES, flaws
-from securecontext.types.state import HeadState, LeaseState, NotebookState, TokenState, TreeState
+from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TEXTS, TOKENS, TREES, flaws
+from securecontext.types.state import HeadState, LeaseState, NotebookState, SealedState, TokenState, TreeState
 
 NOW, SOON, LATE = (f"2026-03-01T12:0{minute}:00.000000Z" for minute in (0, 1, 9))
 HEAD = HeadState("uid:1000/s", 3, "ab", 3, "ab", True)
@@ -15,7 +15,10 @@ LEASE = LeaseState("log_x", "sig_me", "sig_me", 1, SOON, NOW, SOON)
 TREE = TreeState("log_x", 4, 4)
 NOTEBOOK = NotebookState("prj_x/alice", 250, 250)
 TOKEN = TokenState("tok_k_x", NOW, SOON, LATE, "k", "k", False)
-SOUND = [(HEADS, HEAD), (LEASES, LEASE), (TREES, TREE), (NOTEBOOKS, NOTEBOOK), (TOKENS, TOKEN)]
+TEXT = SealedState("m1", True)
+SOUND = [
+    (HEADS, HEAD), (LEASES, LEASE), (TREES, TREE), (NOTEBOOKS, NOTEBOOK), (TEXTS, TEXT), (TOKENS, TOKEN),
+]  # fmt: skip
 EDGES = [
     (HEADS, replace(HEAD, authentic=False, seq=2)),  # named once, as what is wrong first
     (LEASES, replace(LEASE, holder="sig_other", until=NOW)),
@@ -37,6 +40,7 @@ BROKEN = [
     ("tree_not_signed", TREES, replace(TREE, signed=5)),
     ("notebook_over", NOTEBOOKS, replace(NOTEBOOK, facts=251)),
     ("token_times", TOKENS, replace(TOKEN, issued=SOON)),
+    ("text_not_sealed", TEXTS, replace(TEXT, marked=False)),
     ("token_times", TOKENS, replace(TOKEN, longest=NOW)),
     ("token_times", TOKENS, replace(TOKEN, expires="never")),
     ("token_other_root", TOKENS, replace(TOKEN, key="other")),
@@ -65,7 +69,7 @@ def test_each_break_has_its_one_code_a_sentence_and_a_next_step(code, invariants
 
 def test_every_invariant_is_broken_by_some_case():
     assert {code for code, _, _ in BROKEN} == {
-        each.code for group in (HEADS, LEASES, TREES, NOTEBOOKS, TOKENS) for each in group
+        each.code for group in (HEADS, LEASES, TREES, NOTEBOOKS, TEXTS, TOKENS) for each in group
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_a_value_that_means_nothing_is_refused_by_name(name: str, text: str) -> 
         read(**{name: text})
     assert (caught.value.code, caught.value.details["field"]) == ("bad_setting", name)
     assert name in caught.value.message and name in caught.value.hint
+
+
+def test_passed_sockets_are_this_process_s_own_and_need_a_map() -> None:
+    passed = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+    assert read(**passed, ZC_PRINCIPALS="/etc/map").passed_sockets == 1
+    assert read(**{**passed, "LISTEN_PID": "1"}).passed_sockets == 0
+    assert read(**{**passed, "LISTEN_FDS": "-1"}).passed_sockets == 0
+    for more in ({}, {"ZC_PRINCIPALS": ""}, {"ZC_PRINCIPALS": "relative"}):
+        with pytest.raises(InvalidInput, match="ZC_PRINCIPALS"):
+            read(**passed, **more)
 
 
 @pytest.mark.parametrize("text", BAD["ZC_MACHINE_SECRET"])

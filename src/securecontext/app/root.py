@@ -119,9 +119,9 @@ class App:
         """Return what a folder is as a project, without registering it."""
         return self._folders.locate(path, scope)
 
-    def find_project(self, path: str, scope: str) -> Project:
-        """Return the project of a folder; a folder that is new gets one."""
-        return self._folders.find(path, scope)
+    def find_project(self, path: str, scope: str, owner: str = "") -> Project:
+        """Return the project of a folder, of another user where an owner is named; a folder that is new gets one."""
+        return self._folders.of_another(path, owner) if owner else self._folders.find(path, scope)
 
     def known_project(self, path: str, scope: str = "") -> str | None:
         """Return the id of a folder's project, registering nothing; None where it has none."""

@@ -8,14 +8,16 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from securecontext.boundaries import chain, token_register
+from securecontext.boundaries import bodies, chain, token_register
 from securecontext.boundaries.heads import macs_fit
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import LEASE
 from securecontext.boundaries.tokens import TTL_SECONDS, key_of
 from securecontext.memory.capacity import CEILING
 from securecontext.storage.tables import (
+    documents,
     facts,
+    is_sealed,
     ledger_checkpoints,
     ledger_entries,
     ledger_heads,
@@ -23,7 +25,7 @@ from securecontext.storage.tables import (
 )
 from securecontext.types.errors import ZcError
 from securecontext.types.ids import timestamp
-from securecontext.types.state import HeadState, LeaseState, NotebookState, TokenState, TreeState
+from securecontext.types.state import HeadState, LeaseState, NotebookState, SealedState, TokenState, TreeState
 
 CLOCKS = timedelta(minutes=5)
 """How far ahead of ours a clock may have been that wrote a moment: a clock is set back now and then."""
@@ -87,6 +89,17 @@ def notebooks(connection: Connection) -> Iterator[NotebookState]:
     counted = select(f.project, f.agent, func.count()).where(f.state == "active").group_by(f.project, f.agent)
     for project, agent, count in connection.execute(counted):
         yield NotebookState(f"{project}/{agent}", count, CEILING)
+
+
+def sealed_texts(connection: Connection) -> Iterator[SealedState]:
+    """Yield the texts of a project whose class has them stored sealed."""
+    for letter, table, row, text in (
+        ("m", facts, facts.c.fact, facts.c.value),
+        ("d", documents, documents.c.document, documents.c.content),
+    ):
+        begin = func.substr(text, 1, len(bodies.MARK))
+        for number, found in connection.execute(select(row, begin).where(is_sealed(table)).order_by(row)):
+            yield SealedState(f"{letter}{number}", found == bodies.MARK)
 
 
 def tokens_that_count(connection: Connection, own_key: str, moment: datetime) -> Iterator[TokenState]:

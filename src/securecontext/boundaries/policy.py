@@ -46,6 +46,8 @@ class Standing(StrEnum):
     AGENT = "agent"
     HOOK = "hook"
     PERSON = "person"
+    MEMBER = "member"
+    """A user of a system service, by whichever door: works in projects of its own, and manages nothing."""
 
 
 class Role(StrEnum):
@@ -71,6 +73,7 @@ GRANTS: dict[Standing, frozenset[Permission]] = {
     Standing.AGENT: _IN_PROJECT | {Permission.ARCHIVE_READ_ALL},
     Standing.HOOK: frozenset({Permission.SESSION_REPORT, Permission.MEMORY_READ}),
     Standing.PERSON: frozenset(Permission),
+    Standing.MEMBER: _IN_PROJECT | {Permission.LEDGER_VERIFY},
 }
 """The matrix of callers without a session token. What is not in a row is refused."""
 

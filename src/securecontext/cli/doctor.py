@@ -67,17 +67,18 @@ def examine(client: Path | None) -> Iterator[Check]:
     home = Path(rendezvous.home())
     service = guarded("service", _service)
     yield service
-    up = service.health is Health.OK or running() is not None
+    shared = rendezvous.system_socket()
+    up = not shared and (service.health is Health.OK or running() is not None)
 
     def served(name: str, work: Callable[[], Check]) -> Check:
         """Look at what needs the service only where there is one: each look would try to start it again."""
-        return guarded(name, work) if up else Check(name, Health.NOTE, "not looked at: it needs the service")
+        return guarded(name, work) if up else _not_looked_at(name)
 
     yield served("database", lambda: _database(home))
     yield served("limits", _limits)
-    yield guarded("keys", lambda: _keys(home))
+    yield _not_looked_at("keys") if shared else guarded("keys", lambda: _keys(home))
     yield served("code", _code)
-    yield from stored_state() if up else [Check("state", Health.NOTE, "not looked at: it needs the service")]
+    yield from stored_state() if up else [_not_looked_at("state")]
     yield served("ledger", lambda: _ledger({}, "this project"))
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
     yield guarded("client", lambda: _client(home, client))
@@ -86,12 +87,24 @@ def examine(client: Path | None) -> Iterator[Check]:
     yield served("session", _session)
 
 
+def _not_looked_at(name: str) -> Check:
+    return Check(name, Health.NOTE, "not looked at: it needs the service")
+
+
 def _service() -> Check:
+    shared = rendezvous.system_socket()
     try:
         rendezvous.connect_or_start(rendezvous.home()).close()
     except (OSError, rendezvous.ServiceAway) as error:
         next_step = "Mend that, then run `zc doctor` again; `zc service logs` may say more."
         raise Unavailable("service_away", str(error), next_step) from error
+    if shared:
+        return Check(
+            "service",
+            Health.NOTE,
+            f"the system service at {shared} answers; its state is the administrator's to look at",
+            "As the administrator: `zc doctor` as the service's own user.",
+        )
     found = running()
     if found is None:
         why = rendezvous.reason(rendezvous.home())

@@ -1,4 +1,4 @@
-"""What holds of the state that is stored: heads of streams, leases, trees, notebooks, tokens. Predicates on values.
+"""What holds of what is stored: heads of streams, leases, trees, notebooks, texts, tokens. Predicates on values.
 
 A contract on a function speaks of one call; these speak of what lies in the databases between calls, whoever put it
 there. What breaks one is told and entered; it stops nothing, because memory that still works is better than none.
@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from securecontext.contracts.session import is_moment
-from securecontext.types.state import Flaw, HeadState, LeaseState, NotebookState, TokenState, TreeState
+from securecontext.types.state import (
+    Flaw,
+    HeadState,
+    LeaseState,
+    NotebookState,
+    SealedState,
+    TokenState,
+    TreeState,
+)
 
 _VERIFY: Final = "Keep a copy of the file, then see `zc audit verify` and docs/explanation/ledger.md."
 
@@ -83,6 +91,14 @@ NOTEBOOKS: Final = (
         "Remember something in it: what is least important then moves to the archive. See `zc memory list`.",
     ),
 )
+TEXTS: Final = (
+    Invariant(
+        "text_not_sealed",
+        lambda s: s.marked,
+        "confidential or restricted texts do not lie there encrypted",
+        "They are not shown. Restore a backup, or forget them: `zc memory list`, `zc archive list`.",
+    ),
+)
 TOKENS: Final = (
     Invariant(
         "token_times",
@@ -108,7 +124,7 @@ TOKENS: Final = (
 def flaws(
     where: str,
     invariants: Sequence[Invariant],
-    states: Iterable[HeadState | LeaseState | TreeState | NotebookState | TokenState],
+    states: Iterable[HeadState | LeaseState | TreeState | NotebookState | SealedState | TokenState],
 ) -> list[Flaw]:
     """Return what is broken in a file, one flaw for each invariant, with how often and the first case."""
     found: dict[str, tuple[int, str]] = {}

@@ -22,7 +22,7 @@ from securecontext.contracts.session import has_a_moment
 from securecontext.knowledge.chunks import split
 from securecontext.storage.analyser import tokens
 from securecontext.storage.port import TextIndex
-from securecontext.storage.tables import chunks, documents
+from securecontext.storage.tables import chunks, documents, is_sealed
 from securecontext.types.classification import SEALED, kept
 from securecontext.types.errors import ZcError
 
@@ -163,6 +163,11 @@ _DROP_CHUNKS_OF = (
     delete(chunks)
     .where(chunks.c.parent_kind == bindparam("of_kind"), chunks.c.parent == bindparam("of_parent"))
     .returning(chunks.c.chunk)
+)
+_SEALED_CLASSES = (
+    select(documents.c.classification, documents.c.created_by)
+    .distinct()
+    .where(documents.c.project == bindparam("in_project"), documents.c.kind == "text", is_sealed(documents))
 )
 _BY_IDS = select(*_COLUMNS).where(
     documents.c.project == bindparam("in_project"),
@@ -368,6 +373,12 @@ def up_to(most: int, *kinds: str) -> ScalarSelect[int]:
     wanted = or_(*(documents.c.kind == kind for kind in kinds))
     found = select(literal(1)).where(documents.c.project == bindparam("in_project"), wanted)
     return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
+
+
+def sealed_classes(connection: Connection, project: str) -> list[tuple[str, str]]:
+    """Return the different pairs of class and author among the sealed texts, summaries left out."""
+    found = connection.execute(_SEALED_CLASSES, {"in_project": project})
+    return [(row.classification, row.created_by) for row in found]
 
 
 def of_session(connection: Connection, project: str, session: str, by: str | None = None) -> list[int]:

@@ -182,8 +182,8 @@ class World(Protocol):
     def project_path(self, project: str) -> Path:
         """Return the file of a project's store."""
 
-    def find_project(self, path: str, scope: str) -> Project:
-        """Return the project of a folder; a folder that is new gets one."""
+    def find_project(self, path: str, scope: str, owner: str = "") -> Project:
+        """Return the project of a folder, of another user where an owner is named; a folder that is new gets one."""
 
     def known_project(self, path: str, scope: str = "") -> str | None:
         """Return the id of a folder's project, registering nothing; None where it has none."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from securecontext import __version__, rendezvous
 from securecontext.boundaries import limits
 from securecontext.handover import numbers
-from securecontext.service import guard
+from securecontext.service import activation, guard
 from securecontext.service.address import Address
 from securecontext.service.doors import WARM_SECONDS, Doors
 from securecontext.service.status import Status
@@ -87,6 +87,7 @@ class Daemon:
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
             )
         ]
+        background += self._serve_others()
         _forget_reason(self.settings.home)
         log.info("serving %s, version %s, pid %d", self.settings.home, __version__, os.getpid())
         try:
@@ -158,6 +159,13 @@ class Daemon:
         return await asyncio.start_unix_server(
             self.listener.accept, sock=address.socket, limit=limits.LINE_BYTES, backlog=BACKLOG
         )
+
+    def _serve_others(self) -> list[asyncio.Task[None]]:
+        """Serve at the sockets that other users may come to, where this is a system service."""
+        principals = self.settings.principals
+        if principals is None:
+            return []
+        return activation.listen(self.settings.passed_sockets, principals, self.listener)
 
     async def _watch(self, address: Address) -> None:
         idle = self.settings.idle_minutes * 60

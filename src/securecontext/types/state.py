@@ -56,6 +56,14 @@ class NotebookState:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedState:
+    """A text of a class that is stored sealed: its id, and whether what lies there carries the mark of a sealed one."""
+
+    name: str
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TokenState:
     """A session token that counts.
 

@@ -37,6 +37,7 @@ def found(house: House) -> list[str]:
 @pytest.fixture
 def used(house: House) -> House:
     house.remember("bird", "pelican")
+    house.remember("pin", "wombat", classification="confidential")
     operator = with_operator(house)
     boss = holder(house, issue(house, operator, "boss", Role.ORCHESTRATOR))
     issue(house, boss, "dev")
@@ -64,7 +65,8 @@ PROJECT = {
     "tree_not_signed": "DELETE FROM ledger_checkpoints",
     "notebook_over": "INSERT INTO facts (project, agent, key, value, importance, created_at, created_by, session)"
     " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 260)"
-    " SELECT project, agent, 'k' || i, 'v', 1, created_at, created_by, session FROM facts, n",
+    " SELECT project, agent, 'k' || i, 'v', 1, created_at, created_by, session FROM facts, n WHERE key = 'bird'",
+    "text_not_sealed": "UPDATE facts SET classification = 'restricted' WHERE key = 'bird'",
     "state_unreadable": "UPDATE ledger_sequencers SET fence = 'many'",
 }
 MACHINE = {
