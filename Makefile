@@ -16,7 +16,7 @@ MYPY_PATHS := src $(wildcard plugin)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench e2e e2e-tools soak docs lock lock-upgrade clean
+.PHONY: help demo test lint format bench e2e e2e-tools soak fuzz docs lock lock-upgrade clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ e2e: $(VENV)/.dev e2e-tools ## only the tests with the real client
 soak: $(VENV)/.dev ## many sessions for a long time
 	$(BIN)/python -m bench.soak
 
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.fuzz ## parsers, validators and doors under senseless input, FUZZ_SECONDS=600 in all
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 docs: $(VENV)/.dev ## write the generated reference pages again
 	$(BIN)/python -m docs.generate
 
@@ -61,6 +65,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Coverage leads the fuzzer where its package has a wheel (see pyproject.toml); elsewhere chance does.
+$(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
+	$(PIP) install --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
 e2e-tools: ## the real client and the conformance suite, where npm is found
 	@bash tests/e2e/install-tools "$(E2E_CACHE)"
 
@@ -73,6 +82,7 @@ lock: ## write the requirement locks again from pyproject.toml
 	$(VENV)/.uv/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) --group build --output-file requirements-build.lock
+	$(LOCK) --group fuzz --output-file requirements-fuzz.lock
 	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --constraints requirements-build.lock \
 	    --output-file requirements-dev.lock
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import os
 import socket
 import sqlite3
@@ -9,7 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+
+import sqlalchemy
+
+from securecontext.storage import tables
 
 BARE = [sys.executable, "-I", "-S", "-c", "import _socket"]
 
@@ -50,6 +58,50 @@ def raw_inserts(folder: Path, times: int) -> list[float]:
         return milliseconds(insert, times)
     finally:
         connection.close()
+
+
+def raw_chain(folder: Path, seconds: float, batch: int) -> float:
+    """Return the rows a second of chained inserts into the ledger's tables: JSON, HMAC, hash; so many a commit, synced.
+
+    No port, no heads, no contracts, one stream and one thread: what the same rows cost at least.
+    """
+    path = folder / "floor-chain.db"
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    tables.metadata.create_all(engine, tables=[tables.ledger_entries, tables.ledger_bodies])
+    engine.dispose()
+    connection = _database(path)
+    entries = (
+        "INSERT INTO ledger_entries (log, stream, seq, canonical, mac, kid, ts, kind, principal, claimed_agent, "
+        "body_digest, prev) VALUES ('log', 'uid:0/bench', ?, ?, ?, 'sig.0', ?, 'call', 'uid:0', '', ?, ?)"
+    )
+    bodies = "INSERT INTO ledger_bodies (log, stream, seq, salt, body) VALUES ('log', 'uid:0/bench', ?, ?, ?)"
+    key, prev, done = b"k" * 32, "", 0
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        rows, kept = [], []
+        ts = datetime.now(UTC).isoformat()
+        for number in range(done, done + batch):
+            salt = os.urandom(16)
+            body = json.dumps(
+                {"arguments": {}, "operation": "zc_status", "outcome": "ok"}, sort_keys=True
+            ).encode()
+            digest = hashlib.sha256(salt + body).hexdigest()
+            data = json.dumps(
+                {"body_digest": digest, "claimed_agent": "", "kid": "sig.0", "kind": "call", "log": "log", "prev": prev,
+                 "principal": "uid:0", "seq": number, "stream": "uid:0/bench", "ts": ts, "v": 1}
+            ).encode()  # fmt: skip
+            mac = hmac.digest(key, data, "sha256")
+            rows.append((number, data, mac, ts, digest, prev))
+            kept.append((number, salt, body))
+            prev = hashlib.sha256(data + mac).hexdigest()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(entries, rows)
+        connection.executemany(bodies, kept)
+        connection.execute("COMMIT")
+        done += batch
+    rate = done / (time.perf_counter() - begun)
+    connection.close()
+    return rate
 
 
 def raw_search(folder: Path, texts: Sequence[str], questions: Sequence[str]) -> list[float]:

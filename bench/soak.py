@@ -1,6 +1,7 @@
 """``python -m bench.soak [--minutes N]``: sessions that call all the time while the service is killed again and again.
 
-At the end every acknowledged fact is in the store, the ledger verifies, and no service has grown. What a session saw as
+At the end every acknowledged fact is in the store, the ledger verifies, and no service has grown. Then a ledger of a
+million entries is made and verified. What a session saw as
 an error is told; a call during a kill is slower, never lost. Exit code 1 if any of this does not hold.
 """
 
@@ -13,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from bench import ledger
 from bench.crowd import missing, verdict
 from bench.figures import Figure, as_table, median, percentile
 from bench.home import Home, home, memory_mib
@@ -133,7 +135,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0)
     figures = soak(parser.parse_args().minutes)
-    print(as_table([("Soak", figures)]))
+    print(as_table([("Soak", figures)]), flush=True)
+    with home() as at:
+        large = ledger.measure(at, ledger.MILLION, random.Random(20_26))
+    print(as_table([("A ledger of a million entries", large)]))
+    figures += large
     return 1 if any(figure.met is False for figure in figures) else 0
 
 

@@ -13,6 +13,7 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
+from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TOKENS, TREES
 from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
@@ -194,10 +195,18 @@ def _errors() -> str:
         kind = BY_NAME[name]
         rows.append(f"| `{code}` | {name} | {kind.http_status} | {kind.exit_code} | {message} |")
     table = "\n".join(rows)
+    invariants = "\n".join(
+        f"| `{each.code}` | {each.says} | {each.next} |"
+        for group in (HEADS, LEASES, TREES, NOTEBOOKS, TOKENS)
+        for each in group
+    )
     return (
         f"{GENERATED}\n# Error codes\n\nA refusal has a stable code, one sentence and a hint. On MCP it is a result with `isError`, over HTTP "
         "a problem document with the status, on the command line an exit code.\n\n"
-        f"| code | class | HTTP | exit | says |\n| --- | --- | --- | --- | --- |\n{table}\n"
+        f"| code | class | HTTP | exit | says |\n| --- | --- | --- | --- | --- |\n{table}\n\n"
+        "## Findings about the stored state\n\nNo refusals: the service looks at its start, `zc doctor` and `zc state check` look when they are asked. "
+        "A new finding is an entry of kind `failure` in the machine's ledger; the service goes on. `state_unreadable` stands for what cannot be looked at.\n\n"
+        f"| code | so many … | next |\n| --- | --- | --- |\n{invariants}\n"
     )
 
 

@@ -158,7 +158,7 @@ class Case:
 
     def verify(self):
         with self.connection.begin():
-            return verify(self.connection, self.log, self.keyring, anchors=self.anchors)
+            return verify(self.connection, self.log, self.keyring, anchors=[self.anchors])
 
     def broken(self):
         """(status, kind, stream, seq) of the first broken place."""

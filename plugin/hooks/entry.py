@@ -127,19 +127,22 @@ def write_all(fd: int, data: bytes) -> None:
 def connect(at: bytes) -> "_socket.socket":
     """Return a connection to the service of the folder ``at``, whose process belongs to this user.
 
+    ``$ZC_SYSTEM_SOCKET`` leads to a system service instead, whose socket root has opened.
+
     Raises:
         Away: no link, nobody listens, or the peer is somebody else.
     """
     import _socket
 
+    shared = env(b"ZC_SYSTEM_SOCKET")
     try:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        sock.connect(posix.readlink(at + b"/service.sock"))
+        sock.connect(shared or posix.readlink(at + b"/service.sock"))
         # struct ucred: pid, uid, gid; four bytes each.
         peer = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     except OSError:
         raise Away("not running") from None
-    if int.from_bytes(peer[4:8], sys.byteorder) != posix.getuid():
+    if int.from_bytes(peer[4:8], sys.byteorder) != (0 if shared else posix.getuid()):
         raise Away("not ours")
     return sock
 
@@ -258,7 +261,7 @@ def start(at: bytes) -> "_socket.socket":
     Raises:
         Away: there is no command to run, or the service ended instead of listening.
     """
-    if COMMAND is None:
+    if COMMAND is None or env(b"ZC_SYSTEM_SOCKET"):
         raise Away("not installed")
     import fcntl
 
@@ -367,7 +370,7 @@ def without_service(event: str, payload: bytes, at: bytes) -> None:
         next_step = "zc doctor" if COMMAND else "zc install claude-code"
         line = f"SecureContext is not reachable, so this session starts without its memory; run: {next_step}"
         write_all(1, b'{"systemMessage": "' + line.encode() + b'"}\n')
-    elif event in SPOOLED:
+    elif event in SPOOLED and not env(b"ZC_SYSTEM_SOCKET"):  # no service of this user's would ever enter it
         spool(event, payload, at)
 
 

@@ -29,7 +29,7 @@ def reach(home: str, seconds: float, command: list[str] | None = None) -> socket
     """
     connection = rendezvous.connect_or_start(home, seconds, command)
     for _ in range(TRIES):
-        if not _older_runs(home):
+        if rendezvous.system_socket() or not _older_runs(home):
             break
         connection.close()
         agreed = _ask(home, seconds)

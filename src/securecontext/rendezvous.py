@@ -132,6 +132,35 @@ def connect(home_folder: str, timeout: float | None = None) -> socket.socket:
     return connection
 
 
+def system_socket(environ: dict[str, str] | None = None) -> str:
+    """Return the socket of a system service that clients use instead of the user's own; empty for none."""
+    return (os.environ if environ is None else environ).get("ZC_SYSTEM_SOCKET", "")
+
+
+def _connect_shared(target: str, timeout: float) -> socket.socket:
+    """Return a connection to a system service, whose socket root opened: nobody else is taken for it.
+
+    Raises:
+        ServiceAway: it cannot be reached, or is not root's.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _await_connection(connection, target, timeout)
+        if peer_uid(connection) != 0:
+            raise ServiceAway(f"{target} was not opened by root. Correct ZC_SYSTEM_SOCKET, or unset it.")
+        connection.settimeout(None)
+    except OSError as error:
+        connection.close()
+        raise ServiceAway(
+            f"The system service at {target} cannot be reached ({error.strerror or error}). Ask the administrator "
+            "(`systemctl status securecontext.socket`), or unset ZC_SYSTEM_SOCKET."
+        ) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _await_connection(connection: socket.socket, target: str, timeout: float | None) -> None:
     """Connect; a listener whose queue is full is busy, not away."""
     until = None if timeout is None else time.monotonic() + timeout
@@ -164,7 +193,7 @@ def _peer(connection: socket.socket) -> tuple[int, int]:
 def connect_or_start(
     home_folder: str, deadline: float = 15.0, command: list[str] | None = None
 ) -> socket.socket:
-    """Return a connection to the service, starting it if nobody answers.
+    """Return a connection to the service, starting it if nobody answers; a system service is not started.
 
     Of many clients that come at once one starts the service and the others wait for it.
 
@@ -176,6 +205,9 @@ def connect_or_start(
     Raises:
         ServiceAway: it did not come up in time; the text names the reason that the service left behind.
     """
+    shared = system_socket()
+    if shared:
+        return _connect_shared(shared, deadline)
     try:
         return connect(home_folder, timeout=deadline)
     except OSError:

@@ -19,6 +19,7 @@ from securecontext.types.errors import InvalidInput
 
 DEFAULT_PORT = 3099
 DEFAULT_IDLE_MINUTES = 30.0
+MOST_SOCKETS = 8
 MOST = 1e9
 """Of any amount: what is larger is a mistake."""
 
@@ -36,12 +37,16 @@ class Settings:
         machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
         log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
         witness_file: ``ZC_WITNESS_FILE``: where checkpoints are anchored a second time.
+        witness_git: ``ZC_WITNESS_GIT``: a git repository in whose notes they are anchored as well.
         calls_per_second: ``ZC_CALLS_PER_SECOND``: how often one session may call, for long.
         memory_limit_mb: ``ZC_MEMORY_LIMIT_MB``: memory of the service above which no large work begins.
         quota_mb: ``ZC_QUOTA_MB``: how large a project's database may become.
         strict_integrity: ``ZC_STRICT_INTEGRITY``: whether code that is not what was accepted keeps the service from
             starting.
+        principals: ``ZC_PRINCIPALS``: the map of users of a system service; None for a user's own.
+        passed_sockets: how many sockets were passed to this process for them (``LISTEN_FDS``).
         ledger_days: ``ZC_STALE_DAYS_LEDGER``: days after which bodies of ledger entries are purged; None for never.
+        all_secret_rules: ``ZC_SECRET_RULES``: whether a second set of rules is used beside our own.
     """
 
     home: Path
@@ -51,11 +56,15 @@ class Settings:
     machine_secret: bytes | None = None
     log_level: str = "info"
     witness_file: Path | None = None
+    witness_git: Path | None = None
     calls_per_second: float = limits.CALLS_PER_SECOND
     memory_limit_mb: float = limits.MEMORY_MB
     quota_mb: float = limits.QUOTA_MB
     strict_integrity: bool = False
+    principals: Path | None = None
+    passed_sockets: int = 0
     ledger_days: float | None = None
+    all_secret_rules: bool = True
 
 
 VARIABLES: dict[str, str] = {
@@ -65,6 +74,8 @@ VARIABLES: dict[str, str] = {
     "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
     "ZC_LOG_LEVEL": "debug, info (default), warning or error",
     "ZC_WITNESS_FILE": "absolute path of a file, best on another disk, in which the ledgers are anchored as well",
+    "ZC_WITNESS_GIT": "absolute path of a git repository of yours: the ledgers are anchored in its notes as well "
+    "(refs/notes/securecontext, which you push)",
     "ZC_CALLS_PER_SECOND": f"calls a second that one session may go on with, default {limits.CALLS_PER_SECOND:.0f}; "
     f"{limits.BURST_SECONDS} times as many may come at once",
     "ZC_MEMORY_LIMIT_MB": "MiB of the service's memory above which large work is refused, default "
@@ -72,6 +83,10 @@ VARIABLES: dict[str, str] = {
     "ZC_QUOTA_MB": f"MiB that a project's database may use, default {limits.QUOTA_MB:.0f}; forgetting always works",
     "ZC_STRICT_INTEGRITY": "1: the service does not start with code that nobody accepted; 0 (default): it says so",
     "ZC_STALE_DAYS_LEDGER": "days after which the ledger no longer says what was done; default: never",
+    "ZC_PRINCIPALS": "absolute path of the map of users of a system service; see `zc install --system`",
+    "ZC_SYSTEM_SOCKET": "socket of a system service, which clients then use instead of the user's own",
+    "ZC_SECRET_RULES": "all (default): some five hundred rules against secrets beside our own, which take 45 MiB; own: "
+    "ours alone",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -90,6 +105,9 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         InvalidInput: a variable has a value that means nothing; unknown is refused, not guessed.
     """
     env = dict(os.environ if environ is None else environ)
+    sockets = _passed_sockets(env)
+    if sockets and not env.get("ZC_PRINCIPALS"):  # who came there would wait for ever
+        raise _refuse("ZC_PRINCIPALS", "set, although sockets were passed to this service")
     return Settings(
         home=Path(rendezvous.home(env)),
         user_home=Path(env.get("HOME") or Path.home()),
@@ -98,12 +116,24 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
         log_level=_level(env.get("ZC_LOG_LEVEL", "")),
         witness_file=_file("ZC_WITNESS_FILE", env.get("ZC_WITNESS_FILE", "")),
+        witness_git=_file("ZC_WITNESS_GIT", env.get("ZC_WITNESS_GIT", "")),
         calls_per_second=_amount(env, "ZC_CALLS_PER_SECOND", limits.CALLS_PER_SECOND),
         memory_limit_mb=_amount(env, "ZC_MEMORY_LIMIT_MB", limits.MEMORY_MB),
         quota_mb=_amount(env, "ZC_QUOTA_MB", limits.QUOTA_MB),
         strict_integrity=_switch("ZC_STRICT_INTEGRITY", env.get("ZC_STRICT_INTEGRITY", "")),
+        principals=_file("ZC_PRINCIPALS", env.get("ZC_PRINCIPALS", "")),
+        passed_sockets=sockets,
         ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
+        all_secret_rules=_all_rules(env.get("ZC_SECRET_RULES", "")),
     )
+
+
+def _passed_sockets(env: Mapping[str, str]) -> int:
+    """Return how many sockets the one who started this process passed to it, and to no other."""
+    count = env.get("LISTEN_FDS", "")
+    if env.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return 0
+    return min(int(count), MOST_SOCKETS)
 
 
 def _refuse(name: str, wanted: str) -> InvalidInput:
@@ -173,6 +203,12 @@ def _switch(name: str, text: str) -> bool:
     if text not in ("", "0", "1"):
         raise _refuse(name, "0 or 1")
     return text == "1"
+
+
+def _all_rules(text: str) -> bool:
+    if text not in ("", "all", "own"):
+        raise _refuse("ZC_SECRET_RULES", "all or own")
+    return text != "own"
 
 
 def _level(text: str) -> str:

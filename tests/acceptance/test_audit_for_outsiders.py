@@ -57,6 +57,19 @@ def test_verify_prints_what_it_promises_and_anchors_what_is_new(used: World) -> 
     assert {line for line in anchors.read_bytes().splitlines() if not line.startswith(b"{")} == set()
 
 
+def test_a_second_check_is_incremental_and_full_reads_everything_again(used: World) -> None:
+    first = verdict(used)
+    zc(used, "remember", "new", "value")
+    second = verdict(used)
+    assert (first["check"], second["check"]) == ("full", "incremental")
+    assert 0 < second["checked"] < second["entries"] == first["entries"] + second["checked"]
+    assert second["full_at"] == first["full_at"]
+    zc(used, "service", "restart")
+    assert verdict(used)["check"] == "incremental", "the mark outlives the service"
+    full = dict(json.loads(zc(used, "audit", "verify", "--full", "--json")))
+    assert (full["check"], full["checked"]) == ("full", full["entries"])
+
+
 def test_an_outsider_checks_an_export_and_a_proof_without_a_service_or_a_home(
     used: World, tmp_path: Path
 ) -> None:

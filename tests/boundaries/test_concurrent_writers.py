@@ -48,8 +48,8 @@ def test_w_01_concurrent_writers_do_not_fork_the_chain(tmp_path: Path, apps: int
     assert failures == []
     assert first.project is not None
     with made[0].store(first.project.id).read() as connection:
-        verdict = made[0].verify(connection)
-        entries, streams = made[0].ledger_size(connection)
+        verdict = made[0].ledgers.verify(connection)
+        entries, streams = made[0].ledgers.size(connection)
     assert verdict.status == "OK", verdict
     assert entries >= WRITERS * EACH + 1
     assert streams >= sessions

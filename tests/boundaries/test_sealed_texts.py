@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import sqlite3
 from dataclasses import replace
@@ -179,6 +180,12 @@ def test_rt_s3_02_a_restricted_text_is_hidden_from_every_other_agent(house):
     assert guess.structured.get("changed") is True, "nobody is told that they guessed it"
 
 
+def test_a_person_who_corrects_a_restricted_text_leaves_it_to_its_creator(house):
+    house.remember("pin", SECRET, who=OTHER, classification="restricted")
+    house.do("memory.edit", PERSON, key="pin", value="the wombat digs at noon")
+    assert "digs at noon" in house.recall(OTHER) and "wombat" not in house.recall()
+
+
 def test_sealed_texts_are_seen_in_their_own_project_alone(house):
     house.remember("pin", SECRET, classification="confidential")
     other = house.fresh_project("elsewhere")
@@ -189,6 +196,31 @@ def test_sealed_texts_are_seen_in_their_own_project_alone(house):
     assert refused.error is not None and refused.error.code == "no_such_id"
     assert "midnight" in house.ask("zc_search", asked).text
     assert "midnight" in house.ask("zc_search_global", {"queries": ["wombat"]}).text
+
+
+@pytest.mark.parametrize(("operation", "arguments", "who"), [
+    ("zc_summarize_session", {"summary": "we know that the wombat digs"}, AGENT),
+    ("session.compacted", {"summary": "we know that the wombat digs"}, HOOK),
+])  # fmt: skip
+def test_a_summary_takes_over_the_class_of_what_its_session_may_see(house, operation, arguments, who):
+    def last():
+        return house.do("archive.list", PERSON)["documents"][-1]["classification"]
+
+    house.do(operation, who, **arguments)
+    assert last() == "internal"
+    house.remember("theirs", "x", who=OTHER, classification="restricted")
+    house.do(operation, who, **arguments)
+    assert last() == "internal", "it may not see that one"
+    house.do("zc_index", source="notes", content="x", classification="confidential")
+    house.do(operation, who, **arguments)
+    assert last() == "confidential"
+    house.remember("pin", "x", classification="restricted")
+    house.do(operation, who, **arguments)
+    assert last() == "restricted"
+    house.do("zc_forget", key="pin")
+    house.do("archive.forget", PERSON, document="notes")
+    house.do(operation, who, **arguments)
+    assert last() == "internal", "earlier summaries do not count"
 
 
 def test_a_planted_chunk_leads_to_no_sealed_text(sealed):
@@ -230,3 +262,66 @@ def test_an_unusable_file_of_keys_refuses_what_must_be_sealed_and_nothing_else(s
     assert sealed.remember("more", "another plain pelican")["changed"]
     file.chmod(0o600)
     assert "midnight" in sealed.recall()
+
+
+def moved_in(house):
+    """A second project beside the house's own, with a caller's way to ask there."""
+    other = house.fresh_project("elsewhere")
+
+    def ask(operation, who=AGENT, **arguments):
+        return house.ask(operation, arguments, who=who, project=other)
+
+    return other, ask
+
+
+def merge(house, other):
+    given = {"source": house.project.id, "target": other.id}
+    return house.ask("project.merge", given, who=PERSON, project=None)
+
+
+def test_a_merge_raises_what_stands_there_lower_and_tells_nothing_by_names(house):
+    other, ask = moved_in(house)
+    ask("zc_remember", key="same", value=SECRET)
+    ask("zc_remember", key="both", value="another value")
+    ask("zc_index", source="same notes", content=SECRET)
+    ask("zc_index", source="both notes", content="another text")
+    house.remember("same", SECRET, classification="confidential")
+    house.remember("both", SECRET, classification="restricted")
+    house.do("zc_index", source="same notes", content=SECRET, classification="confidential")
+    house.do("zc_index", source="both notes", content=SECRET, classification="confidential")
+    ask("zc_remember", key=f"both ({house.project.name[:16]})", value="in the way")
+    assert merge(house, other).error is None
+    shown = {f["key"]: f for f in ask("memory.list", PERSON).structured["facts"]}
+    assert shown["same"]["classification"] == "confidential" and shown["same"]["value"] == SECRET
+    (third,) = [key for key in shown if key not in ("same", "both", f"both ({house.project.name[:16]})")]
+    assert shown[third]["value"] == SECRET
+    assert hashlib.sha256(SECRET.encode()).hexdigest()[:8] not in third
+    documents = ask("archive.list", PERSON).structured["documents"]
+    assert sorted(d.get("classification", "internal") for d in documents) == [
+        "confidential",
+        "confidential",
+        "internal",
+    ]
+    assert b"wombat" not in house.bytes_on_disk()
+
+
+def test_a_merge_counts_what_was_lost_with_its_key_and_refuses_what_is_broken(sealed):
+    other, ask = moved_in(sealed)
+    write(sealed, "UPDATE facts SET trust = 'person' WHERE fact = 1")
+    refused = merge(sealed, other)
+    assert refused.error is not None and refused.error.code == "state_tampered"
+    assert "midnight" in sealed.ask("zc_search", {"ids": ["d1"]}).text, "nothing is lost"
+    write(sealed, "UPDATE facts SET trust = 'agent' WHERE fact = 1")
+    (key,) = sealed.do("keys.status", PERSON)["data_keys"]
+    sealed.do("keys.destroy", with_operator(sealed), key_id=key["id"], confirm=True)
+    merged = merge(sealed, other)
+    assert merged.structured["lost"] == 2 and "2 texts were lost with their key" in merged.text
+    assert [f["key"] for f in ask("memory.list", PERSON).structured["facts"]] == ["plain"]
+
+
+def test_what_a_purged_session_replaced_counts_again_and_opens(house):
+    house.remember("pin", SECRET, classification="confidential", who=replace(AGENT, session="before"))
+    house.remember("pin", "a later pelican", who=replace(AGENT, session="after"))
+    purged = house.do("zc_purge_session", with_operator(house), session="after")
+    assert purged["back"] == ["pin"] and house.shown() == {"pin": SECRET}
+    assert b"pelican" not in house.bytes_on_disk() and b"wombat" not in house.bytes_on_disk()

@@ -76,7 +76,7 @@ def test_rt_s0_13_what_the_scanner_says_never_holds_the_secret(kind):
     (finding,) = scan(f"here: {secret}")
     assert secret not in repr(finding)
     assert finding.masked == f"{secret[:4]}***{secret[-4:]}"
-    assert len(finding.fingerprint) == 8
+    assert len(finding.fingerprint) == 16
     assert (finding.start, finding.end) == (6, 6 + len(secret))
 
 

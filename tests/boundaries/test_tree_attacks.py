@@ -271,7 +271,7 @@ def test_without_anchors_what_is_old_is_unanchored_and_what_is_new_is_not(filled
     with filled.connection.begin():
         for later, wanted in ((GRACE / 2, "OK"), (GRACE + timedelta(seconds=1), "UNANCHORED")):
             verdict = verify(
-                filled.connection, filled.log, filled.keyring, anchors=filled.anchors, moment=MOMENT + later
+                filled.connection, filled.log, filled.keyring, anchors=[filled.anchors], moment=MOMENT + later
             )
             assert (verdict.status.value, verdict.unanchored) == (wanted, 301)
 

@@ -194,8 +194,8 @@ def test_an_append_that_loses_or_disorders_drafts_is_found() -> None:
 
 def test_the_head_of_a_stream_never_goes_back(tmp_path: Path) -> None:
     ledger = audit.Ledger("log", Keyring.open(tmp_path / "keys"))
-    ledger._committed["a/b"] = audit._Head(5, "0" * 64)
-    ledger._pending["a/b"] = audit._Head(5, "1" * 64)
+    ledger._committed["a/b"] = audit.Head(5, "0" * 64)
+    ledger._pending["a/b"] = audit.Head(5, "1" * 64)
     assert "never goes back" in broken(ledger.committed)
 
 

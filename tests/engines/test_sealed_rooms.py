@@ -129,6 +129,19 @@ def test_a_search_opens_so_many_texts_and_says_what_it_left_out(rooms, monkeypat
     looked = rooms.read(lambda c: sealed.look(c, rooms.bodies, "p", [["wombat"]], sight))
     assert sorted(match.source for match in looked.matches) == ["memory:default:k2", "memory:default:k3"]
     assert (looked.read, looked.left) == (2, 2)
+    rooms.keys.destroy(rooms.keys.report().data_keys[0].id)
+    looked = rooms.read(lambda c: sealed.look(c, rooms.bodies, "p", [["wombat"]], sight))
+    assert (looked.read, dict(looked.unreadable), looked.left) == (0, {"key_destroyed": 2}, 2)
+
+
+def test_a_search_reads_no_text_after_so_many_characters(rooms, monkeypatch):
+    monkeypatch.setattr(sealed, "MOST_CHARACTERS", 10)
+    for number in range(3):
+        moment = f"2026-03-01T12:00:0{number}.000000Z"
+        rooms.remember(f"k{number}", f"wombat {number}", classification="confidential", moment=moment)
+    sight = Sight("uid:1000", None)
+    looked = rooms.read(lambda c: sealed.look(c, rooms.bodies, "p", [["wombat"]], sight))
+    assert (looked.read, looked.left) == (2, 1)
 
 
 def test_a_destroyed_key_takes_its_texts_and_nothing_else(rooms):

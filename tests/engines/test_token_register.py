@@ -21,7 +21,7 @@ LATER = NOW + timedelta(seconds=TTL_SECONDS)
 def issue(connection, agent="alice", role=Role.WORKER, project="p", by=None, moment=NOW):
     issuer = "uid:1000" if by is None else token_register.issuer(f"agent:{by.aid}", by.tid)
     return token_register.issue(
-        connection, agent=agent, role=role, project=project, issued_by=issuer, moment=moment
+        connection, agent=agent, role=role, project=project, issued_by=issuer, key="k1", moment=moment
     )
 
 
@@ -120,7 +120,13 @@ def test_w_20_a_session_that_is_named_like_a_token_has_issued_nothing_for_it(eng
     with engine.begin() as connection:
         boss = issue(connection, "boss")
         by_person = token_register.issue(
-            connection, agent="a", role=Role.WORKER, project="p", issued_by=f"uid:1000/{boss.tid}", moment=NOW
+            connection,
+            agent="a",
+            role=Role.WORKER,
+            project="p",
+            issued_by=f"uid:1000/{boss.tid}",
+            key="k1",
+            moment=NOW,
         )
         elsewhere = issue(connection, "b", project="q", by=boss)
         assert revoke(connection, token=boss.tid) == (1, 0)

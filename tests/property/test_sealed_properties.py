@@ -54,6 +54,14 @@ def test_no_changed_character_of_a_sealed_text_opens(bodies, place, text, data):
     assert found == text if edited == stored else isinstance(found, ZcError)
 
 
+@given(places, texts, st.data())
+def test_nothing_can_be_put_into_a_sealed_text(bodies, place, text, data):
+    stored = bodies.seal(place, text)
+    at = data.draw(st.integers(0, len(stored)))
+    junk = data.draw(st.sampled_from(["*", "\n", " ", "=", "====", "A", "\x01"]))
+    assert isinstance(bodies.open(place, stored[:at] + junk + stored[at:]), ZcError)
+
+
 @given(places, st.text(max_size=80) | st.binary(max_size=80) | st.none())
 def test_whatever_lies_in_the_column_is_an_answer(bodies, place, stored):
     assert isinstance(bodies.open(place, stored), ZcError)

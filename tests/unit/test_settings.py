@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,9 @@ SECRET = base64.b64encode(bytes(range(32))).decode()
         ("ZC_STRICT_INTEGRITY", "1", "strict_integrity", True),
         ("ZC_STRICT_INTEGRITY", "0", "strict_integrity", False),
         ("ZC_STRICT_INTEGRITY", "", "strict_integrity", False),
+        ("ZC_SECRET_RULES", "own", "all_secret_rules", False),
+        ("ZC_SECRET_RULES", "all", "all_secret_rules", True),
+        ("ZC_SECRET_RULES", "", "all_secret_rules", True),
         ("ZC_CALLS_PER_SECOND", "0.5", "calls_per_second", 0.5),
         ("ZC_MEMORY_LIMIT_MB", "512", "memory_limit_mb", 512.0),
         ("ZC_QUOTA_MB", "1e6", "quota_mb", 1e6),
@@ -57,6 +61,7 @@ def test_what_a_setting_may_be(name: str, text: str, field: str, value: object) 
 
 
 BAD = {
+    "ZC_SECRET_RULES": ["none", "ALL", "own ", "0"],
     "ZC_HTTP_PORT": ["65536", "-1", "3099.0", "http", " 3099", "0x10", "\u0661", "\u00b2", "on", "1" * 400],
     "ZC_IDLE_MINUTES": ["0", "-1", "nan", "inf", "-inf", "1e999", "525601", "soon", "1,5"],
     "ZC_STRICT_INTEGRITY": ["yes", "true", "2", " 1", "01"],
@@ -80,6 +85,16 @@ def test_a_value_that_means_nothing_is_refused_by_name(name: str, text: str) -> 
         read(**{name: text})
     assert (caught.value.code, caught.value.details["field"]) == ("bad_setting", name)
     assert name in caught.value.message and name in caught.value.hint
+
+
+def test_passed_sockets_are_this_process_s_own_and_need_a_map() -> None:
+    passed = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+    assert read(**passed, ZC_PRINCIPALS="/etc/map").passed_sockets == 1
+    assert read(**{**passed, "LISTEN_PID": "1"}).passed_sockets == 0
+    assert read(**{**passed, "LISTEN_FDS": "-1"}).passed_sockets == 0
+    for more in ({}, {"ZC_PRINCIPALS": ""}, {"ZC_PRINCIPALS": "relative"}):
+        with pytest.raises(InvalidInput, match="ZC_PRINCIPALS"):
+            read(**passed, **more)
 
 
 @pytest.mark.parametrize("text", BAD["ZC_MACHINE_SECRET"])

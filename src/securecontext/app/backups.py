@@ -155,7 +155,7 @@ class Backups:
             with store.read() as connection:
                 log = log_of(connection)
                 anchors = AnchorFile(path.parents[1 if project else 0] / ANCHORS)
-                verdict = verify(connection, log, self._keyring, anchors=anchors)
+                verdict = verify(connection, log, self._keyring, anchors=[anchors])
                 if verdict.status is not Status.OK:
                     raise Tampered(
                         "backup_not_sound",

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, select
 
 from securecontext.app.recorders import log_of
 from securecontext.boundaries import signers
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.anchors import Anchors
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import MOST_AT_ONCE, Signed, newest, sequence
 from securecontext.boundaries.tiles import Tiles
 from securecontext.storage.port import Store, Transaction
 from securecontext.storage.tables import ledger_entries
-from securecontext.types.errors import ZcError
+from securecontext.types.errors import Unavailable, ZcError
 from securecontext.types.ids import timestamp
 
 log = logging.getLogger("securecontext.checkpoints")
@@ -36,13 +36,11 @@ class Checkpoints:
 
     Args:
         keyring: signs.
-        anchors: where checkpoints are kept outside the databases.
+        anchors: where checkpoints are kept outside the databases; the first one must be written to.
         clock: the present moment.
     """
 
-    def __init__(
-        self, keyring: Keyring, anchors: Sequence[AnchorFile], clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, keyring: Keyring, anchors: Sequence[Anchors], clock: Callable[[], datetime]) -> None:
         self._keyring = keyring
         self._anchors = anchors
         self._clock = clock
@@ -113,8 +111,13 @@ class Checkpoints:
         return (signed.point.size if signed else 0) - (before.point.size if before else 0)
 
     def _anchor(self, connection: Connection, signed: Signed) -> None:
-        for anchors in self._anchors:
-            anchors.append(signed, Tiles(connection, signed.point.log), self._clock())
+        first, *others = self._anchors
+        first.append(signed, Tiles(connection, signed.point.log), self._clock())
+        for anchors in others:
+            try:
+                anchors.append(signed, Tiles(connection, signed.point.log), self._clock())
+            except Unavailable as error:  # no reason to keep keys, or to sign nothing more
+                log.warning("a ledger is not anchored a second time: %s", error)
 
     def end_epoch(self, stores: Callable[[], Sequence[Callable[[], Store]]]) -> list[str]:
         """End the epoch of the ledger's keys: sign every ledger for the last time with them, then erase them.

@@ -24,10 +24,23 @@ def keep_file(transaction: Transaction, *, project: str, moment: str) -> None:
     register.keep_file(transaction.connection, project, moment)
 
 
-def enter_project(transaction: Transaction, *, path: str, place: Place, fresh: str, moment: datetime) -> str:
-    """Return the project of a place; a new one is an entry of the machine's ledger."""
+def enter_project(
+    transaction: Transaction, *, path: str, place: Place, fresh: str, moment: datetime, imported: bool = True
+) -> str:
+    """Return the project of a place; a new one is an entry of the machine's ledger.
+
+    Args:
+        transaction: of the machine's store.
+        path: the folder, as the caller spells it.
+        place: what it is.
+        fresh: id of a project that is registered now.
+        moment: now.
+        imported: whether what was imported for such a folder, and has none yet, belongs to it.
+    """
 
     def imported_under() -> list[str]:
+        if not imported:
+            return []
         return [predecessor.ALIAS + h for h in predecessor.hashes(predecessor.spellings(path, place.top))]
 
     project = register.enter(transaction.connection, place, fresh, timestamp(moment), imported_under)

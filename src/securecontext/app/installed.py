@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from securecontext.boundaries.baseline import FILE, BaselineFile
 from securecontext.boundaries.installation import Installation
@@ -183,6 +183,12 @@ class InstalledCode:
             self._machine().write(lambda transaction: transaction.record(draft))
         except ZcError as error:
             log.error("a finding about the code could not be entered: %s", error)
+
+
+def remember_anew(transaction: Transaction, old: str, new: str) -> None:
+    """Know the baseline that was accepted last by its MAC under another root; another one stays as it is."""
+    known = (meta.c.name == REMEMBERED) & (meta.c.value == old)
+    transaction.connection.execute(update(meta).where(known).values(value=new))
 
 
 def told(found: Sequence[Difference]) -> str:

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, func, select
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of
 from securecontext.app.stores import Stores
-from securecontext.boundaries import export, purge, signers
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.app.verification import Verification
+from securecontext.boundaries import escrow, export, purge, signers
+from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.tail import LedgerRow, tail
-from securecontext.boundaries.verdict import Verdict
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.verdict import Status, Verdict
+from securecontext.boundaries.verify_entries import Pace
 from securecontext.storage.port import Store
 from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, Unavailable, ZcError
@@ -34,7 +35,8 @@ class Ledgers:
     Args:
         keyring: signs.
         stores: hold the ledgers.
-        anchors: where checkpoints are kept outside the databases; the first is asked when a ledger is verified.
+        file: where checkpoints are kept outside the databases.
+        others: where they are kept besides; full checks ask them too.
         clock: the present moment.
 
     Attributes:
@@ -42,18 +44,47 @@ class Ledgers:
     """
 
     def __init__(
-        self, keyring: Keyring, stores: Stores, anchors: Sequence[AnchorFile], clock: Callable[[], datetime]
+        self,
+        keyring: Keyring,
+        stores: Stores,
+        file: AnchorFile,
+        others: Sequence[Anchors],
+        clock: Callable[[], datetime],
     ) -> None:
         self._keyring = keyring
         self._stores = stores
-        self._anchors = anchors[0]
-        self.checkpoints = Checkpoints(keyring, anchors, clock)
+        self.checkpoints = Checkpoints(keyring, [file, *others], clock)
+        self._verification = Verification(keyring, file, others, clock)
         self._clock = clock
 
     def verify(self, connection: Connection) -> Verdict:
-        """Verify the ledger that this connection sees."""
-        name = log_of(connection)
-        return verify(connection, name, self._keyring, anchors=self._anchors, moment=self._clock())
+        """Verify every entry of the ledger that this connection sees."""
+        return self._verification.copy(connection)
+
+    def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Verify a store's ledger: what came after the last good check, or all of it."""
+        return self._verification.check(store, whole=whole)
+
+    def escrow(self, passphrase: str) -> str:
+        """Return an escrow of the ledger root, encrypted with a passphrase: see `boundaries.escrow`."""
+        return escrow.make(self._keyring, passphrase)
+
+    def verify_recalled(self, store: Store, given: str, passphrase: str) -> Verdict:
+        """Verify every entry of a store's ledger, also those whose key is erased, with what an escrow gives back.
+
+        Raises:
+            InvalidInput, Denied: the escrow is none of ours, or does not open.
+        """
+        return self._verification.recalled(store, escrow.recall(self._keyring, given, passphrase))
+
+    def verify_due(self, pace: Pace) -> None:
+        """Verify every open ledger whole that was not for a day, and say in the log what is found."""
+        for store in self._stores.every_open():
+            with suppress(Expired, Unavailable):
+                if self._verification.due(store):
+                    verdict = self._verification.check(store, whole=True, pace=pace)
+                    say = log.info if verdict.status in (Status.OK, Status.UNANCHORED) else log.error
+                    say("the daily check of a ledger: %s", verdict.as_text())
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""

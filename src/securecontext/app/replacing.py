@@ -69,7 +69,7 @@ def _set_aside(home: Path, moment: datetime) -> None:
     found = [
         *(each for each in home.iterdir() if each.name.lstrip(".").startswith("machine.db")),
         *(each for each in (home / "projects").glob("*") if each.is_file()),
-        *(home / name for name in (*KEYS, "logs/anchors.log")),
+        *(home / name for name in (*KEYS, "keys/verified.marks", "logs/anchors.log")),
     ]
     for path in found:
         if path.exists():

@@ -310,7 +310,7 @@ def _verified(store: Store, member: Member, keyring: Keyring, anchors: AnchorFil
     """Return how many entries a copy's ledger has, after checking all of it."""
     with store.read() as connection:
         log = log_of(connection)
-        verdict = verify(connection, log, keyring, anchors=anchors)
+        verdict = verify(connection, log, keyring, anchors=[anchors])
         signed = newest(connection, log, signers.read(keyring))
         if verdict.status is not Status.OK:
             raise altered(f"the ledger of {member.name} does not verify ({verdict.status})")

@@ -16,21 +16,26 @@ from securecontext import __version__
 from securecontext.app import replacing
 from securecontext.app.backups import Backups
 from securecontext.app.folders import Folders
-from securecontext.app.installed import InstalledCode
+from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
 from securecontext.app.restore import Restores
 from securecontext.app.retention import Retention
+from securecontext.app.rotation import Rotation
+from securecontext.app.secret_rules import SecretRules
+from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries import secret_allowances
+from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.data_keys import DataKeys
 from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
+from securecontext.boundaries.git_notes import GitNotes
 from securecontext.boundaries.installation import Installation
-from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.keys import Keyring, RootName
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.operator import Operator
 from securecontext.boundaries.policy import Policy
@@ -42,6 +47,7 @@ from securecontext.storage import copies
 from securecontext.storage.port import Store
 from securecontext.types.ids import now
 from securecontext.types.places import Place
+from securecontext.validators import secrets
 
 log = logging.getLogger("securecontext.app")
 ANCHORS = "anchors.log"
@@ -56,11 +62,12 @@ class App:
         clock: the present moment.
 
     Attributes:
-        backups: makes and restores backups.
         bodies: seals and opens confidential and restricted texts.
+        backups: makes and restores backups.
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
+        secret_rules: the second set of rules against secrets.
         stores: the database files.
 
     Raises:
@@ -74,20 +81,27 @@ class App:
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
         if replacing.finish(home, clock()):
             log.warning("a backup was restored; what was here before is in %s", home / replacing.BEFORE)
-        keyring = Keyring.open(home / "keys", settings.machine_secret)
+        self._keyring = keyring = Keyring.open(home / "keys", settings.machine_secret)
+        rotation = Rotation(home, keyring, clock)
+        rotation.of_keys()
         root = keyring.root("encryption")
         self.data_keys = DataKeys(home / "keys", root, clock)
         self.bodies = Bodies(StateEncryption(self.data_keys), root)
         self.operator = Operator(home / "keys")
         self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)
-        kept = [home / "logs" / ANCHORS, *([settings.witness_file] if settings.witness_file else [])]
-        self.ledgers = Ledgers(keyring, self.stores, [AnchorFile(file) for file in kept], clock)
+        others: list[Anchors] = [AnchorFile(settings.witness_file)] if settings.witness_file else []
+        if settings.witness_git:
+            others.append(GitNotes(settings.witness_git))
+        self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
         self.backups = Keeping(
             Backups(home, keyring, self.data_keys, self.ledgers.checkpoints, clock),
             Restores(home, keyring, self.data_keys, settings.machine_secret, lambda: self.machine, clock),
             self.stores,
         )
+        self.secret_rules = SecretRules(home, self.stores, self.bodies, settings.all_secret_rules)
+        secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
+        rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
         self.limits = Limits(
@@ -98,6 +112,7 @@ class App:
         self.gate = Gate(self.limits)
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
+        self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World
@@ -124,9 +139,9 @@ class App:
         """Return what a folder is as a project, without registering it."""
         return self._folders.locate(path, scope)
 
-    def find_project(self, path: str, scope: str) -> Project:
-        """Return the project of a folder; a folder that is new gets one."""
-        return self._folders.find(path, scope)
+    def find_project(self, path: str, scope: str, owner: str = "") -> Project:
+        """Return the project of a folder, of another user where an owner is named; a folder that is new gets one."""
+        return self._folders.of_another(path, owner) if owner else self._folders.find(path, scope)
 
     def known_project(self, path: str, scope: str = "") -> str | None:
         """Return the id of a folder's project, registering nothing; None where it has none."""
@@ -162,6 +177,10 @@ class App:
         """
         self.stores.settle(project)
 
+    def plan_root(self, name: RootName) -> tuple[str, str]:
+        """Have a root rotated at the next start of the service; return its id, and that of the next one."""
+        return self._keyring.root_id(name), self._keyring.plan(name)
+
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""
         return copies.open_copy(path)
@@ -185,6 +204,12 @@ class App:
         """Where the token of the HTTP door lies."""
         return self.settings.home / "keys" / TOKEN_FILE
 
+    def allow_secrets(self) -> None:
+        """Let all who scan know what a person said is no secret; until then it is redacted."""
+        with self.machine.read() as connection:
+            found = secret_allowances.read(connection)
+        secrets.wear(allowed=frozenset(each.fingerprint for each in found))
+
     def tidy(self) -> None:
         """Drop what has expired; finish what a crash left of ended projects. Never called by a call."""
         self.stores.tidy()
@@ -192,4 +217,5 @@ class App:
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
+        self.secret_rules.close()
         self.stores.close()

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from securecontext.boundaries import tree
 from securecontext.boundaries.canonical import canonical
@@ -56,6 +57,26 @@ class Anchor:
         return parse_checkpoint(open_note(self.note, signers.keys(signer_of(self.note))))
 
 
+class Anchors(Protocol):
+    """Where checkpoints are anchored."""
+
+    def read(self, log: str) -> list[Anchor]:
+        """Return the anchors of a log.
+
+        Raises:
+            Tampered: what is there is none; ``line`` in its details says where.
+            Unavailable: it cannot be read.
+        """
+
+    def append(self, signed: Signed, tiles: Tiles, moment: datetime) -> bool:
+        """Anchor a checkpoint, after a proof that its log has grown out of what was anchored before.
+
+        Raises:
+            Tampered: it has not.
+            Unavailable: it cannot be anchored now.
+        """
+
+
 class AnchorFile:
     """One file of anchors.
 
@@ -73,12 +94,29 @@ class AnchorFile:
             Tampered: ``anchor_malformed``: a line is no anchor.
             Unavailable: ``anchor_file_unusable``.
         """
+        return self.since(log, 0)[0]
+
+    def since(self, log: str, offset: int) -> tuple[list[Anchor], int]:
+        """Return the anchors of a log behind an offset, and the offset behind them all.
+
+        Args:
+            log: the log's id.
+            offset: 0, or what was returned before.
+
+        Raises:
+            Tampered: ``anchor_malformed``: as `read`, or the file is shorter than it was.
+            Unavailable: ``anchor_file_unusable``.
+        """
         try:
             with self._opened(os.O_RDONLY) as descriptor:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-                return self._of(descriptor, log)
+                if offset and os.pread(descriptor, 1, offset - 1) != b"\n":
+                    raise _malformed(0)
+                return self._of(descriptor, log, offset)
         except FileNotFoundError:
-            return []
+            if offset:
+                raise _malformed(0) from None
+            return [], 0
 
     def append(self, signed: Signed, tiles: Tiles, moment: datetime) -> bool:
         """Anchor a checkpoint; return False where the log was anchored so far, or further, already.
@@ -93,25 +131,25 @@ class AnchorFile:
             Unavailable: ``anchor_file_unusable``.
         """
         point = signed.point
-        line = {"log": point.log, "size": point.size, "kid": signer_of(signed.note)}
-        data = canonical({**line, "ts": timestamp(moment), "note": signed.note}) + b"\n"
+        data = line_of(signed, moment) + b"\n"
         with self._opened(os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._drop_unfinished(descriptor)
-            known = self._of(descriptor, point.log)
-            if known and _goes_on(known[-1].point, point, tiles):
+            known, _ = self._of(descriptor, point.log)
+            if known and goes_on(known[-1].point, point, tiles):
                 return False
             _write(descriptor, data)
             return True
 
-    def _of(self, descriptor: int, log: str) -> list[Anchor]:
+    def _of(self, descriptor: int, log: str, offset: int = 0) -> tuple[list[Anchor], int]:
         wanted = canonical({"log": log})[1:-1]
         found = []
-        for number, line in enumerate(_lines(descriptor), 1):
-            anchor = _parse(line, number) if wanted in line or not _plain(line) else None
+        for number, line in enumerate(_lines(descriptor, offset), 1):
+            offset += len(line) + 1
+            anchor = parse_line(line, number) if wanted in line or not _plain(line) else None
             if anchor is not None and anchor.point.log == log:
                 found.append(anchor)
-        return found
+        return found, offset
 
     def _drop_unfinished(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -150,7 +188,7 @@ class AnchorFile:
         )
 
 
-def _goes_on(last: Checkpoint, point: Checkpoint, tiles: Tiles) -> bool:
+def goes_on(last: Checkpoint, point: Checkpoint, tiles: Tiles) -> bool:
     """Say whether the last anchor covers a checkpoint already.
 
     Raises:
@@ -172,9 +210,9 @@ def _plain(line: bytes) -> bool:
     return line.startswith(b'{"kid":"') and line.endswith(b'"}') and b',"log":"' in line
 
 
-def _lines(descriptor: int) -> Iterator[bytes]:
-    """Yield the finished lines of a file, from its beginning."""
-    rest, offset = b"", 0
+def _lines(descriptor: int, offset: int = 0) -> Iterator[bytes]:
+    """Yield the finished lines of a file, from an offset at which one begins."""
+    rest = b""
     while chunk := os.pread(descriptor, 1 << 20, offset):
         offset += len(chunk)
         *whole, rest = (rest + chunk).split(b"\n")
@@ -187,7 +225,19 @@ def _write(descriptor: int, data: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _parse(line: bytes, number: int) -> Anchor:
+def line_of(signed: Signed, moment: datetime) -> bytes:
+    """Return the line by which a checkpoint is anchored."""
+    point = signed.point
+    line = {"log": point.log, "size": point.size, "kid": signer_of(signed.note)}
+    return canonical({**line, "ts": timestamp(moment), "note": signed.note})
+
+
+def parse_line(line: bytes, number: int) -> Anchor:
+    """Return the anchor that a line holds; its exact spelling is demanded.
+
+    Raises:
+        Tampered: ``anchor_malformed``, with the line's number.
+    """
     try:
         found = json.loads(line)
         if found.keys() != _FIELDS or canonical(found) != line or not isinstance(found["ts"], str):

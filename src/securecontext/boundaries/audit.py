@@ -11,7 +11,7 @@ the ledger either follows another service's honest entries or refuses. It never 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import get_args
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from securecontext.boundaries import chain
-from securecontext.boundaries.heads import Head, load, mismatch, move, moved_away
+from securecontext.boundaries.heads import Head, load, mismatch, move, move_all, moved_away
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sealing import Appended, Sealed, check, seal
 from securecontext.contracts import invariant, require
@@ -107,9 +107,10 @@ class Ledger:
             streams.setdefault(draft.stream, []).append(index)
         ts = timestamp(moment)
         places: list[Appended | None] = [None] * len(drafts)
-        sealed: dict[str, Sealed] = {}
-        for stream in sorted(streams):  # one lock order for every service
-            part = self._advance(connection, stream, [drafts[index] for index in streams[stream]], ts)
+        ordered = {stream: [drafts[index] for index in streams[stream]] for stream in sorted(streams)}
+        sealed = self._advance_together(connection, ordered, ts)
+        for stream, own in ordered.items():  # one lock order for every service
+            part = sealed.get(stream) or self._advance(connection, stream, own, ts)
             sealed[stream] = part
             for index, place in zip(streams[stream], part.places, strict=True):
                 places[index] = place
@@ -140,6 +141,22 @@ class Ledger:
             principal, session, "", "created", {"operation": "open_log", "format": chain.VERSION}
         )
         return self.append(connection, [draft], moment)
+
+    def _advance_together(
+        self, connection: Connection, ordered: Mapping[str, Sequence[EntryDraft]], ts: str
+    ) -> dict[str, Sealed]:
+        """Move the heads of many streams in one go, where all are known; return the streams that were moved."""
+        heads = {stream: self._pending.get(stream) or self._committed.get(stream) for stream in ordered}
+        known = {stream: head for stream, head in heads.items() if head is not None}
+        if len(known) < max(len(heads), 2):
+            return {}
+        parts = {
+            stream: seal(self._keyring, self.log, stream, head, ordered[stream], ts, self._new_salt)
+            for stream, head in known.items()
+        }
+        steps = {stream: (head, parts[stream].head) for stream, head in known.items()}
+        moved = move_all(connection, self._keyring, self.log, steps)
+        return {stream: part for stream, part in parts.items() if stream in moved}
 
     def _advance(self, connection: Connection, stream: str, drafts: Sequence[EntryDraft], ts: str) -> Sealed:
         """Seal the drafts behind the stream's head and move the stored head; refuse rather than fork."""

@@ -19,7 +19,7 @@ from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.integrity import Baseline
 from securecontext.boundaries.keys import Keyring
-from securecontext.types.errors import Tampered, ZcError
+from securecontext.types.errors import InvalidInput, Tampered, Unavailable, ZcError
 
 FILE = "baseline.json"
 """Not `integrity.json`, which is the predecessor's."""
@@ -38,8 +38,7 @@ class BaselineFile:
 
     def __init__(self, home: Path, keyring: Keyring) -> None:
         self.path = home / FILE
-        root = keyring.root("skills")
-        self._key = aead.derive(root, b"", LABEL.encode())
+        self._key = _key(keyring.root("skills"))
 
     def load(self, remembered: str) -> Baseline | None:
         """Return the baseline; None where none was ever accepted.
@@ -65,7 +64,7 @@ class BaselineFile:
         try:
             whole = json.loads(data)
             body, mac = whole["baseline"], whole["mac"]
-            signed = hmac.compare_digest(self._mac(body), str(mac).encode())
+            signed = hmac.compare_digest(_mac(self._key, body).encode(), str(mac).encode())
             baseline = Baseline(body["version"], dict(body["files"]))
         except (ValueError, KeyError, TypeError, RecursionError, ZcError):
             raise _broken(f"{self.path} is damaged") from None
@@ -82,28 +81,66 @@ class BaselineFile:
             OSError: it cannot be written.
         """
         body = {"v": VERSION, "version": baseline.version, "files": dict(baseline.files)}
-        mac = self._mac(body).decode()
-        draft = self.path.with_name(f".{FILE}.{secrets.token_hex(8)}")
-        opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(opened, "w", encoding="utf-8") as file:
-                json.dump({"baseline": body, "mac": mac}, file, indent=1, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        mac = _mac(self._key, body)
+        _write(self.path, body, mac)
         return mac
 
-    def _mac(self, body: object) -> bytes:
-        return hmac.new(self._key, canonical(body), hashlib.sha256).hexdigest().encode()
+
+def sign_anew(home: Path, old: bytes, new: bytes) -> tuple[str, str] | None:
+    """Sign the baseline of a data folder under another root of skills; return its MACs under the old and the new one.
+
+    Returns:
+        None where there is no baseline, or it was signed under neither: that is for the check to say.
+
+    Raises:
+        Unavailable: ``baseline_unwritable``.
+    """
+    path = home / FILE
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            whole = json.loads(file.read(MOST_BYTES + 1))
+        body, mac = whole["baseline"], str(whole["mac"])
+        macs = (_mac(_key(old), body), _mac(_key(new), body))
+        if hmac.compare_digest(mac, macs[0]):
+            _write(path, body, macs[1])
+        return macs if mac in macs else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, InvalidInput):
+        return None
+    except OSError as error:
+        raise Unavailable(
+            "baseline_unwritable",
+            f"The baseline {path} cannot be signed anew: {error.strerror}.",
+            "Let the data folder be written to, then start the service again.",
+        ) from error
+
+
+def _write(path: Path, body: object, mac: str) -> None:
+    draft = path.with_name(f".{FILE}.{secrets.token_hex(8)}")
+    opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as file:
+            json.dump({"baseline": body, "mac": mac}, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _key(root: bytes) -> bytes:
+    return aead.derive(root, b"", LABEL.encode())
+
+
+def _mac(key: bytes, body: object) -> str:
+    return hmac.new(key, canonical(body), hashlib.sha256).hexdigest()
 
 
 def _broken(what: str) -> Tampered:

@@ -26,6 +26,11 @@ class Credentials:
         self._machine = machine
         self._clock = clock
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key that signs."""
+        return self._key.id
+
     def identify(self, token: str) -> Claims:
         """Return what a session token says that counts now: signed here, in time, entered, and not revoked.
 

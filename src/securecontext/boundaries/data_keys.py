@@ -154,19 +154,12 @@ class DataKeys:
                         private_files.replace(descriptor, FILE, key_file.written(held, self._root))
             except OSError as error:
                 self._held = None  # nobody knows which of the two is in the file
-                raise Unavailable(
-                    "key_file_unusable",
-                    f"The file of data keys {self._path} cannot be used: {error.strerror}.",
-                    f"Make sure that {self._path.parent} is writable and has free space, then call again.",
-                ) from error
+                raise _unusable(self._path, error) from error
             self._held = held
             return held
 
     def _load(self, descriptor: int) -> Envelope | None:
-        def refuse(what: str, hint: str) -> Unavailable:
-            return Unavailable("key_file_unsafe", f"The file of data keys {self._path} {what}.", hint)
-
-        data = private_files.load(descriptor, self._path, refuse, FILE_BYTES)
+        data = _loaded(descriptor, self._path)
         return None if data is None else key_file.read(data, self._root, self._path)
 
     def __repr__(self) -> str:
@@ -174,6 +167,45 @@ class DataKeys:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("keys are never serialised")
+
+
+def rewrap(folder: Path, old: bytes, new: bytes, moment: datetime) -> None:
+    """Wrap the data keys of a folder under another encryption root. Can be repeated; for nobody else to use meanwhile.
+
+    Args:
+        folder: the key folder.
+        old: the root that they are under, if not under the new one already.
+        new: the other root.
+        moment: now.
+
+    Raises:
+        ZcError: the file cannot be used, or is not what was written; it is as it was.
+    """
+    path = folder / FILE
+    try:
+        with private_files.opened(folder) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            data = _loaded(descriptor, path)
+            if data is not None and not key_file.is_under(data, new):
+                held = key_file.read(data, old, path).rotated(new, timestamp(moment))
+                private_files.replace(descriptor, FILE, key_file.written(held, new))
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _loaded(descriptor: int, path: Path) -> bytes | None:
+    def refuse(what: str, hint: str) -> Unavailable:
+        return Unavailable("key_file_unsafe", f"The file of data keys {path} {what}.", hint)
+
+    return private_files.load(descriptor, path, refuse, FILE_BYTES)
+
+
+def _unusable(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        "key_file_unusable",
+        f"The file of data keys {path} cannot be used: {error.strerror}.",
+        f"Make sure that {path.parent} is writable and has free space, then call again.",
+    )
 
 
 def _told(key: DataKey, held: Envelope, uses: int) -> DataKeyReport:

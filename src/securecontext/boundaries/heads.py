@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -50,22 +51,51 @@ def move(
     Raises:
     Conflict: another writer made the stream's first head.
     """
-    seal = chain.head_mac(keyring.stream_key(log, stream), log, stream, new.seq, new.hash)
     if old is None:
+        seal = _mac(keyring, log, stream, new)
         row = {"log": log, "stream": stream, "seq": new.seq, "head": new.hash, "mac": seal}
         try:
             connection.execute(_insert_head, row)
         except IntegrityError as error:
             raise moved_away() from error
         return True
-    moved = connection.execute(
-        _move_head,
-        {
-            "in_log": log, "in_stream": stream, "from_seq": old.seq, "from_head": old.hash,
-            "to_seq": new.seq, "to_head": new.hash, "to_mac": seal,
-        },
-    )  # fmt: skip
-    return moved.rowcount == 1
+    return connection.execute(_move_head, _step(keyring, log, stream, old, new)).rowcount == 1
+
+
+def move_all(
+    connection: Connection, keyring: Keyring, log: str, steps: Mapping[str, tuple[Head, Head]]
+) -> frozenset[str]:
+    """Move the stored heads of many streams in one go; return the streams whose old head it was.
+
+    Args:
+        connection: in a transaction that writes.
+        keyring: seals the heads.
+        log: the log's id.
+        steps: from where to where, by stream, in the order of the streams.
+    """
+    given = [_step(keyring, log, stream, old, new) for stream, (old, new) in steps.items()]
+    if connection.execute(_move_head, given).rowcount == len(given):
+        return frozenset(steps)
+    return frozenset(
+        stream for stream, (_, new) in steps.items() if _stands(connection, log, stream, new)
+    )  # another writer was faster in some of them
+
+
+def _stands(connection: Connection, log: str, stream: str, head: Head) -> bool:
+    stored = connection.execute(_read_head, {"log": log, "stream": stream}).first()
+    return stored is not None and (stored.seq, stored.head) == head
+
+
+def _step(keyring: Keyring, log: str, stream: str, old: Head, new: Head) -> dict[str, Any]:
+    """Return what moves a head by compare-and-set."""
+    return {
+        "in_log": log, "in_stream": stream, "from_seq": old.seq, "from_head": old.hash,
+        "to_seq": new.seq, "to_head": new.hash, "to_mac": _mac(keyring, log, stream, new),
+    }  # fmt: skip
+
+
+def _mac(keyring: Keyring, log: str, stream: str, head: Head) -> bytes:
+    return chain.head_mac(keyring.stream_key(log, stream), log, stream, head.seq, head.hash)
 
 
 def load(connection: Connection, keyring: Keyring, log: str, stream: str) -> Head | None:
@@ -101,6 +131,11 @@ def _authentic(
             raise
         leaf = leaf_hash(newest.canonical + newest.mac)
         return vouched(connection, log, listed, newest.leaf_index, leaf)
+    return macs_fit(key, log, stream, stored, newest)
+
+
+def macs_fit(key: bytes, log: str, stream: str, stored: Any, newest: Any) -> bool:
+    """Say whether a stored head and its newest entry were made with the key of their stream."""
     return chain.same_mac(newest.mac, chain.mac(key, newest.canonical)) and chain.same_mac(
         stored.mac, chain.head_mac(key, log, stream, stored.seq, stored.head)
     )

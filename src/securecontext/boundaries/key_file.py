@@ -86,6 +86,11 @@ def read(data: bytes, root: bytes, path: Path) -> Envelope:
     return Envelope(wrapping_key(root, found["wrapping"], salt), found["made"], salt, keys)
 
 
+def is_under(data: bytes, root: bytes) -> bool:
+    """Say whether a file names this encryption root as its own."""
+    return data.startswith(f"{HEAD} {_mark(root)} ".encode())
+
+
 def _anew(path: Path) -> str:
     return f"To give up what it protects, move it away (`mv {path} {path}.aside`): new keys are made."
 

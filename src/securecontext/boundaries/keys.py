@@ -15,6 +15,10 @@ neither yesterday's MACs nor yesterday's signatures. ``kid`` is ``<signer id>.<e
 An epoch ends in two steps, because the entries of the old one must be under a checkpoint before its root is gone:
 `begin_epoch` writes with the next root and still holds the old one, `end_epoch` erases the old one. After a death
 between them the old epoch goes on.
+
+The other three are **rotated** when somebody asks for it: `plan` makes the next root, ``<folder>/<name>.next``, and
+at the next start, before anybody uses the old one, what depends on it is made anew and `adopt` puts it in its place
+(see ``app/rotation.py``). A root's id changes with it. One that a machine secret seeds is not rotated.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ import base64
 import binascii
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +38,7 @@ from securecontext.boundaries import aead, private_files
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
 from securecontext.contracts import ensure, require
-from securecontext.types.errors import InvalidInput, Unavailable
+from securecontext.types.errors import Conflict, InvalidInput, Unavailable
 from securecontext.types.ids import new_id
 
 RootName = Literal["ledger", "encryption", "tokens", "skills"]
@@ -42,6 +47,7 @@ SEEDED: tuple[RootName, ...] = ("encryption", "tokens", "skills")
 ROOT_BYTES = 64
 SECRET_MIN_BYTES = 32
 STREAM_KEYS_CACHED = 4096
+SEEDED_ID = "seeded"
 SEED_LABEL = "securecontext/root/v1/seeded"
 RATCHET_LABEL = "securecontext/ledger/v1/ratchet"
 
@@ -67,7 +73,7 @@ class _Root:
 class Keyring:
     """The roots of one installation, opened and checked. Make it with `Keyring.open`; safe to share by threads."""
 
-    __slots__ = ("_derived", "_folder", "_lock", "_roots", "_writing")
+    __slots__ = ("_derived", "_folder", "_lock", "_recalled", "_roots", "_writing")
 
     @require(
         lambda roots: (
@@ -83,6 +89,8 @@ class Keyring:
         self._roots = roots
         self._writing = roots["ledger"]
         """The ledger root of the epoch that is written in: the stored one, or while an epoch ends the one after it."""
+        self._recalled: dict[int, _Root] = {}
+        """Roots of past epochs that an escrow gave back, by epoch: to check with, never to write."""
         self._lock = threading.Lock()
         self._derived: Callable[[_Root, str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
 
@@ -146,7 +154,8 @@ class Keyring:
 
     def erased(self, kid: str) -> bool:
         """Say whether a key was this installation's and is gone with its epoch."""
-        return self._epoch(kid) in range(self._roots["ledger"].epoch)
+        epoch = self._epoch(kid)
+        return epoch in range(self._roots["ledger"].epoch) and epoch not in self._recalled
 
     def derive(self, label: str, length: int, kid: str | None = None) -> bytes:
         """Return a key derived from the ledger root of an epoch, by default the one that is written in.
@@ -178,13 +187,88 @@ class Keyring:
             coming = self._writing
             if coming is self._roots["ledger"]:
                 return
-            try:
-                with private_files.opened(self._folder) as descriptor:
-                    private_files.replace(descriptor, "ledger.root", coming.line())
-            except OSError as error:
-                raise _unusable(self._folder, error) from error
+            with self._opened() as descriptor:
+                private_files.replace(descriptor, "ledger.root", coming.line())
             self._roots["ledger"] = coming
             self._derived = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
+
+    def ledger_line(self) -> bytes:
+        """Return the line of the ledger root that is written with; for an escrow alone."""
+        return self._writing.line()
+
+    def recalling(self, line: bytes) -> Keyring:
+        """Return a keyring that holds the erased ledger roots too, from the one of a line on. It is for checking only.
+
+        Raises:
+            InvalidInput: ``escrow_foreign``: the present root does not follow from that one.
+        """
+        present = self._roots["ledger"]
+        past = _parse(line, self._folder / "ledger.root", "ledger")
+        recalled = Keyring(self._folder, dict(self._roots))
+        while past.epoch < present.epoch:
+            recalled._recalled[past.epoch] = past
+            past = _ratcheted(past)
+        if past.kid != present.kid or not secrets.compare_digest(past.secret, present.secret):
+            raise InvalidInput(
+                "escrow_foreign",
+                "The escrow is of another installation, or of a later epoch than this one has.",
+                "Name the escrow that was made here.",
+            )
+        return recalled
+
+    def root_id(self, name: RootName) -> str:
+        """Return the id of a root: another one after a rotation."""
+        return self._roots[name].signer
+
+    def plan(self, name: RootName) -> str:
+        """Make the root that takes another's place at the next start; return its id.
+
+        Raises:
+            Conflict: ``root_not_rotated``: the ledger's has epochs, or a machine secret seeds this one.
+            Unavailable: ``key_folder_unsafe``, ``key_folder_unusable``; nothing is planned.
+        """
+        if name not in SEEDED or self._roots[name].signer == SEEDED_ID:
+            raise Conflict(
+                "root_not_rotated",
+                f"The {name} root is not rotated so.",
+                "The ledger's root is with `zc audit end-epoch`; a root from ZC_MACHINE_SECRET lasts as long as that.",
+            )
+        made = _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
+        with self._lock, self._opened() as descriptor:
+            private_files.replace(descriptor, f"{name}.next", made.line())
+        return made.signer
+
+    def planned(self, name: RootName) -> bytes | None:
+        """Return the 64 bytes of the root that is to take another's place; None where none is.
+
+        Raises:
+            Unavailable: as `open`.
+        """
+        with self._opened() as descriptor:
+            found = _load(descriptor, self._folder, name, "next")
+        return None if found is None else found.secret
+
+    @ensure(lambda self, name: self._roots[name].signer != SEEDED_ID, "what was planned has an id of its own")
+    def adopt(self, name: RootName) -> None:
+        """Put the planned root in the place of the old one, which is erased. Can be repeated after a death.
+
+        Raises:
+            Unavailable: as `open`; the old root goes on.
+        """
+        with self._lock, self._opened() as descriptor:
+            coming = _load(descriptor, self._folder, name, "next")
+            if coming is not None:
+                private_files.replace(descriptor, f"{name}.root", coming.line())
+                private_files.remove(descriptor, f"{name}.next")
+                self._roots[name] = coming
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            with private_files.opened(self._folder) as descriptor:
+                yield descriptor
+        except OSError as error:
+            raise _unusable(self._folder, error) from error
 
     def _epoch(self, kid: str) -> int:
         """Return the epoch that a key id of ours names; -1 for another one."""
@@ -199,6 +283,8 @@ class Keyring:
         if kid == stored.kid:
             return stored
         epoch = self._epoch(kid)
+        if epoch in self._recalled:
+            return self._recalled[epoch]
         if 0 <= epoch < stored.epoch:
             raise Unavailable(
                 "ledger_key_erased",
@@ -257,7 +343,7 @@ def _root(descriptor: int, folder: Path, name: RootName, machine_secret: bytes |
                 "what was made with the other.",
                 f"Unset ZC_MACHINE_SECRET, or move {folder / name}.root away to give up what it protects.",
             )
-        return stored or _Root(name, "seeded", 0, seed)
+        return stored or _Root(name, SEEDED_ID, 0, seed)
     if stored is not None:
         return stored
     made = _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
@@ -268,8 +354,8 @@ def _root(descriptor: int, folder: Path, name: RootName, machine_secret: bytes |
     return stored
 
 
-def _load(descriptor: int, folder: Path, name: RootName) -> _Root | None:
-    path = folder / f"{name}.root"
+def _load(descriptor: int, folder: Path, name: RootName, suffix: str = "root") -> _Root | None:
+    path = folder / f"{name}.{suffix}"
 
     def refuse(what: str, hint: str) -> Unavailable:
         return Unavailable("root_file_unsafe", f"The key file {path} {what}.", hint)

@@ -20,6 +20,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -31,6 +32,8 @@ from securecontext.types.errors import Tampered
 NAME = "securecontext/"
 MOST_BYTES = 16 * 1024
 MOST_SIGNATURES = 16
+KEYS_HELD = 64
+"""Public keys that are kept as they were read: a log has many checkpoints of few signers."""
 _DASH = "— "
 _ECDSA = ec.ECDSA(SHA256())
 _NO_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
@@ -191,9 +194,22 @@ def _parts(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     return text + "\n", signatures
 
 
+@lru_cache(maxsize=KEYS_HELD)
+def _ed25519_key(raw: bytes) -> ed25519.Ed25519PublicKey:
+    return ed25519.Ed25519PublicKey.from_public_bytes(raw)
+
+
+@lru_cache(maxsize=KEYS_HELD)
+def _p256_key(der: bytes) -> ec.EllipticCurvePublicKey:
+    key = load_der_public_key(der)
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
+        raise ValueError("no key of P-256")
+    return key
+
+
 def _holds_ed25519(keys: PublicKeys, signature: bytes, data: bytes) -> bool:
     try:
-        ed25519.Ed25519PublicKey.from_public_bytes(keys.ed25519).verify(signature, data)
+        _ed25519_key(keys.ed25519).verify(signature, data)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -201,10 +217,7 @@ def _holds_ed25519(keys: PublicKeys, signature: bytes, data: bytes) -> bool:
 
 def _holds_p256(keys: PublicKeys, signature: bytes, data: bytes) -> bool:
     try:
-        key = load_der_public_key(keys.p256)
-        if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
-            return False
-        key.verify(signature, data, _ECDSA)
+        _p256_key(keys.p256).verify(signature, data, _ECDSA)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True

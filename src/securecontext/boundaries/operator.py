@@ -129,6 +129,14 @@ class Operator:
                 )
             self._until[terminal] = now + UNLOCKED_SECONDS
 
+    def refuse_without(self, terminal: str) -> None:
+        """Refuse who sits at no terminal.
+
+        Raises:
+            Denied: ``no_terminal``.
+        """
+        _at_terminal(terminal)
+
     def lock(self) -> None:
         """Forget every terminal."""
         with self._lock:

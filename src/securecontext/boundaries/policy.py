@@ -37,6 +37,7 @@ class Permission(StrEnum):
     LEDGER_VERIFY = "ledger.verify"
     SERVICE_MANAGE = "service.manage"
     KEYS_MANAGE = "keys.manage"
+    SECRETS_ALLOW = "secrets.allow"
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission
 
 
@@ -46,6 +47,8 @@ class Standing(StrEnum):
     AGENT = "agent"
     HOOK = "hook"
     PERSON = "person"
+    MEMBER = "member"
+    """A user of a system service, by whichever door: works in projects of its own, and manages nothing."""
 
 
 class Role(StrEnum):
@@ -71,6 +74,7 @@ GRANTS: dict[Standing, frozenset[Permission]] = {
     Standing.AGENT: _IN_PROJECT | {Permission.ARCHIVE_READ_ALL},
     Standing.HOOK: frozenset({Permission.SESSION_REPORT, Permission.MEMORY_READ}),
     Standing.PERSON: frozenset(Permission),
+    Standing.MEMBER: _IN_PROJECT | {Permission.LEDGER_VERIFY},
 }
 """The matrix of callers without a session token. What is not in a row is refused."""
 
@@ -89,6 +93,7 @@ What a hook reports for such an agent is reported in its name, with the rights o
 
 OPERATOR_ONLY = frozenset(
     {
+        Permission.SECRETS_ALLOW,
         Permission.TOKEN_MANAGE,
         Permission.KEYS_MANAGE,
         Permission.LEDGER_MANAGE,

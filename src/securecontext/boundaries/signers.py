@@ -23,6 +23,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 
 from securecontext.boundaries import private_files
 from securecontext.boundaries.canonical import canonical
@@ -194,6 +195,12 @@ def recover(keyring: Keyring, moment: datetime) -> Signers:
         return Signers(lines)
 
 
+@lru_cache(maxsize=2)
+def _listed(data: bytes) -> Signers:
+    """Return the signers of a file; the same bytes are not judged twice, for there is an endorsement a day."""
+    return Signers(data.splitlines())
+
+
 @contextmanager
 def _opened(keyring: Keyring) -> Iterator[tuple[int, Signers]]:
     path = keyring.folder / FILE
@@ -204,7 +211,7 @@ def _opened(keyring: Keyring) -> Iterator[tuple[int, Signers]]:
     try:
         with private_files.opened(keyring.folder) as descriptor:
             data = private_files.load(descriptor, path, refuse, MOST_BYTES) or b""
-            yield descriptor, Signers(data.splitlines())
+            yield descriptor, _listed(data)
     except OSError as error:
         raise Unavailable(
             "key_folder_unusable",

@@ -51,6 +51,11 @@ class Tiles:
             self._read[place] = found if type(found) is bytes else b""
         return self._read[place]
 
+    def leaf(self, index: int) -> bytes:
+        """Return the hash of a leaf; empty where it is not stored."""
+        at = index % WIDTH * HASH_BYTES
+        return self.tile(0, index // WIDTH)[at : at + HASH_BYTES]
+
     def node(self, level: int, index: int) -> bytes:
         """Return the hash of a full subtree.
 
@@ -68,10 +73,7 @@ class Tiles:
                 "The tree of the ledger lacks nodes that it had.",
                 "Run `zc audit verify` to see where the ledger breaks.",
             )
-        row = [part[at : at + HASH_BYTES] for at in range(0, len(part), HASH_BYTES)]
-        while len(row) > 1:
-            row = [tree.node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
-        return row[0]
+        return folded(part)
 
     def growing(self, size: int) -> Growing:
         """Return the tree of so many leaves, to be appended to."""
@@ -80,6 +82,14 @@ class Tiles:
     def root(self, size: int) -> bytes:
         """Return the root of the tree of so many leaves."""
         return tree.root_of(size, self.node)
+
+
+def folded(hashes: bytes) -> bytes:
+    """Return the hash of the full subtree over hashes side by side."""
+    row = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    while len(row) > 1:
+        row = [tree.node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
+    return row[0]
 
 
 def append(connection: Connection, log: str, tiles: Tiles, growing: Growing, leaves: Iterable[bytes]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from securecontext.boundaries.policy import Role
-from securecontext.boundaries.tokens import TTL_SECONDS, Claims
+from securecontext.boundaries.tokens import TOKEN_ID, TTL_SECONDS, Claims
 from securecontext.storage.tables import tokens
 from securecontext.types.errors import Unauthenticated
 from securecontext.types.ids import new_id, timestamp
@@ -64,7 +64,14 @@ def issuer(name: str, token: str) -> str:
 
 
 def issue(
-    connection: Connection, *, agent: str, role: Role, project: str, issued_by: str, moment: datetime
+    connection: Connection,
+    *,
+    agent: str,
+    role: Role,
+    project: str,
+    issued_by: str,
+    key: str,
+    moment: datetime,
 ) -> Claims:
     """Enter a new token and return what it says; it counts once the transaction is durable.
 
@@ -74,10 +81,13 @@ def issue(
         role: its role.
         project: id of the project.
         issued_by: who issues it.
+        key: id of the key that will sign it; a part of its id.
         moment: now.
     """
     start = int(moment.timestamp())
-    claims = Claims(new_id("tok"), agent, role, project, new_id("ses"), start, start + TTL_SECONDS)
+    claims = Claims(
+        new_id(f"{TOKEN_ID}{key}"), agent, role, project, new_id("ses"), start, start + TTL_SECONDS
+    )
     connection.execute(
         insert(tokens),
         {
@@ -149,9 +159,9 @@ def _with_issued(project: str, meant: Sequence[ColumnElement[bool]]) -> Select[s
 
 
 def revoke_all(connection: Connection, moment: datetime) -> int:
-    """Revoke whatever is not revoked, in every project: a restored register may not know what was revoked since."""
-    query = update(tokens).where(tokens.c.revoked_at.is_(None)).values(revoked_at=timestamp(moment))
-    return connection.execute(query).rowcount
+    """Revoke what counts in any project; return how many those were."""
+    wanted = (tokens.c.revoked_at.is_(None), tokens.c.expires_at > timestamp(moment))
+    return connection.execute(update(tokens).where(*wanted).values(revoked_at=timestamp(moment))).rowcount
 
 
 def count(connection: Connection, project: str, moment: datetime) -> int:
@@ -166,6 +176,20 @@ def every(connection: Connection, project: str) -> Sequence[Issued]:
         select(tokens).where(tokens.c.project == project).order_by(tokens.c.issued_at.desc(), tokens.c.token)
     )
     return [Issued(*row) for row in connection.execute(newest)]
+
+
+def counting_with_issuers(connection: Connection, moment: datetime) -> Iterator[tuple[Issued, bool]]:
+    """Yield every token that counts, of all projects, and whether the token that issued it was revoked."""
+    parent = tokens.alias("parent")
+    issued = tokens.c.issued_by == literal("agent:") + parent.c.agent + literal("/") + parent.c.token
+    now = timestamp(moment)
+    query = (
+        select(tokens, parent.c.revoked_at)
+        .select_from(tokens.outerjoin(parent, issued & (tokens.c.project == parent.c.project)))
+        .where(tokens.c.revoked_at.is_(None), tokens.c.expires_at > now)
+    )
+    for *row, revoked in connection.execute(query):
+        yield Issued(*row), revoked is not None
 
 
 def drop_old(connection: Connection, moment: datetime) -> None:

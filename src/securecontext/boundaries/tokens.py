@@ -32,6 +32,9 @@ TTL_SECONDS = 86_400
 CHARACTERS = 1_024
 """No token is longer; what is longer is not looked into."""
 KEY_LABEL = "securecontext/tokens/v1/session"
+KEY_ID_LABEL = "securecontext/tokens/v1/session-key-id"
+TOKEN_ID = "tok_"  # noqa: S105 - how ids begin
+"""An id is ``tok_<id of the key that signed the token>_<random>``; that of one issued earlier does not name the key."""
 _FORM = re.compile(r"zcst\.([A-Za-z0-9_-]+)\.([0-9a-f]{64})", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}", re.ASCII)
 _SECONDS = range(1 << 40)
@@ -75,10 +78,13 @@ class TokenKey:
         keyring: holds the tokens root.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "id")
 
     def __init__(self, keyring: Keyring) -> None:
-        self._key = aead.derive(keyring.root("tokens"), b"", canonical([KEY_LABEL]))
+        root = keyring.root("tokens")
+        self._key = aead.derive(root, b"", canonical([KEY_LABEL]))
+        self.id = aead.derive(root, b"", canonical([KEY_ID_LABEL]), 5).hex()
+        """Tells this key from those of other roots, and says nothing about it."""
 
     def sign(self, claims: Claims) -> str:
         """Return the token."""
@@ -97,7 +103,10 @@ class TokenKey:
         body, _, mac = text.rpartition(".")
         if not hmac.compare_digest(self._mac(body), mac):
             raise Unauthenticated(
-                "token_wrong", "The session token was not issued by this service.", _HINT, reason="wrong"
+                "token_wrong",
+                "The session token was not issued by this service, or its key was rotated since.",
+                _HINT,
+                reason="wrong",
             )
         claims = _claims(found[1])
         if claims.has_ended(moment):
@@ -112,6 +121,12 @@ class TokenKey:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a token key is never serialised")
+
+
+def key_of(token: str) -> str:
+    """Return the id of the key that signed a token, by the token's own id; empty where that does not say."""
+    key, _, number = token.removeprefix(TOKEN_ID).partition("_")
+    return key if number else ""
 
 
 def is_token(text: str) -> bool:

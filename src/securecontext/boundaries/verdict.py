@@ -109,7 +109,7 @@ class Verdict:
 
     Attributes:
         status: the answer.
-        entries: entries that were read and checked.
+        entries: entries of the log.
         streams: streams among them.
         agents: distinct claimed agents, the empty name left out.
         findings: broken places in the order of the check, `MOST_FINDINGS` at most.
@@ -117,8 +117,11 @@ class Verdict:
         unanchored: entries that no anchor outside the database vouches for.
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
-        purged: entries whose body was purged, as an entry says.
-        recovered: how often the log went on from a backup.
+        purged: entries among them whose body was purged, as an entry says.
+        recovered: entries among them that say that the log went on from a backup.
+        checked: entries that this check read; the others were found good before.
+        incremental: whether it began where an earlier one ended.
+        full_at: when everything was read last; empty where nobody knows the time.
     """
 
     status: Status
@@ -132,6 +135,9 @@ class Verdict:
     read_error: str | None = None
     purged: int = 0
     recovered: int = 0
+    checked: int = 0
+    incremental: bool = False
+    full_at: str = ""
 
     @property
     def broken_at(self) -> Finding | None:
@@ -153,6 +159,9 @@ class Verdict:
             "purged": self.purged,
             "recovered": self.recovered,
             "read_error": self.read_error,
+            "check": "incremental" if self.incremental else "full",
+            "checked": self.checked,
+            "full_at": self.full_at or None,
             "findings": [{"kind": f.kind.value, **(_place(f) or {})} for f in self.findings],
         }
 
@@ -160,6 +169,12 @@ class Verdict:
         """Return the answer for people, in plain sentences."""
         what = f"{self.entries} entries in {self.streams} streams and {self.checkpoints} checkpoints"
         lines = [f"{self.status.value}: {what} were checked."]
+        if self.incremental:
+            when = self.full_at[:16].replace("T", " ")
+            lines = [
+                f"{self.status.value}: {what}. {self.checked} entries are new and were checked; the others were at the "
+                f"last full check, {when} UTC, or after it. `zc audit verify --full` reads all of them again."
+            ]
         lines += [finding.sentence() for finding in self.findings]
         if self.broken > len(self.findings):
             lines.append(f"… and {self.broken - len(self.findings)} more broken places.")

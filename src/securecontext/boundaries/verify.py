@@ -1,68 +1,57 @@
-"""The ledger's verifier: reads every entry, skips none, and never calls a ledger good that it could not read.
+"""The ledger's verifier: skips no entry of what it is to read, and never calls a ledger good that it could not read.
 
-Entries stream through in the order of stream and number; nothing but the heads' rows and the names of agents is
-kept. Statements that are each consistent in themselves, so a writer at work does not make a sound ledger look broken:
+Statements that are each consistent in themselves, so a writer at work does not make a sound ledger look broken:
 
 1. the signed checkpoints;
-2. every entry with its body, and with its stream's head if that head names it;
-3. every head that names no entry, every body without an entry, and every missing body against the entries of
-   purges;
-4. every leaf of the tree against its entry, and each signed root against the leaves (``verify_tree``);
-5. what was anchored outside the database against the tree (``verify_anchors``).
+2. every entry with its body, with its stream's head if that names it, and with its leaf of the tree; then every head
+   that names no entry, every body without an entry, every leaf without one, and every missing body against the
+   entries of purges (``verify_entries``);
+3. the nodes of the tree against the leaves, and each signed root against them (``verify_tree``);
+4. what was anchored outside the database against the tree (``verify_anchors``).
+
+A **full** check reads all of it. An **incremental** one begins at the mark of a good check (``marks``) and does the
+same with what came after: entries, leaves, checkpoints, anchors. It begins from the tree that the mark names, so
+nothing new can stand on another past; what was changed in the rows below the mark is for the full check to find. An
+incremental check that stumbles over anything is not believed: a full one is made, and its answer is given. So it is
+after a purge, whose entry names bodies below the mark.
 
 What came after the last anchor out of the attacker's reach can be cut off with heads of that time, unseen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from securecontext.boundaries import chain
-from securecontext.boundaries.anchors import AnchorFile
-from securecontext.boundaries.canonical import SAFE_INTEGER
+from securecontext.boundaries.anchors import Anchor, AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.purge import Gaps
+from securecontext.boundaries.marks import MOST_AGENTS, Mark
 from securecontext.boundaries.signers import Signers, read
-from securecontext.boundaries.verdict import MOST_FINDINGS, Broken, Finding, Status, Verdict
+from securecontext.boundaries.tiles import Tiles
+from securecontext.boundaries.verdict import Broken, Status, Verdict
 from securecontext.boundaries.verify_anchors import Anchored, check_anchors
-from securecontext.boundaries.verify_tree import check_tree, read_checkpoints
-from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
-from securecontext.types.errors import InvalidInput, Tampered, Unavailable
+from securecontext.boundaries.verify_entries import Check, Pace
+from securecontext.boundaries.verify_tree import Signed, check_tree, read_checkpoints, root_at
+from securecontext.storage.tables import ledger_entries
+from securecontext.types.errors import Tampered, Unavailable
 from securecontext.types.ids import timestamp
 
-ROWS_AT_ONCE = 1000
 GRACE = timedelta(minutes=10)
 """How old an entry may become before it must be under an anchor."""
 
-e, h, b = ledger_entries.c, ledger_heads.c, ledger_bodies.c
-_same_body = (b.log == e.log) & (b.stream == e.stream) & (b.seq == e.seq)
-_same_head = (h.log == e.log) & (h.stream == e.stream) & (h.seq == e.seq)
-_entries = (
-    select(
-        e.entry, e.log, e.stream, e.seq, e.canonical, e.mac, e.kid, e.ts, e.kind, e.principal, e.claimed_agent,
-        e.body_digest, e.prev, e.leaf_index, b.salt, b.body, b.purged_at, h.seq, h.head, h.mac,
-    )
-    .select_from(ledger_entries.outerjoin(ledger_bodies, _same_body).outerjoin(ledger_heads, _same_head))
-    .where(e.log == bindparam("log"))
-    .order_by(e.stream, e.seq, e.entry)
-)  # fmt: skip
-_stray_heads = (
-    select(h.stream, h.seq, h.head, h.mac)
-    .select_from(ledger_heads.outerjoin(ledger_entries, _same_head))
-    .where(h.log == bindparam("log"), e.entry.is_(None))
-    .order_by(h.stream)
-)
-_stray_bodies = (
-    select(b.stream, b.seq)
-    .select_from(ledger_bodies.outerjoin(ledger_entries, _same_body))
-    .where(b.log == bindparam("log"), e.entry.is_(None))
-    .order_by(b.stream, b.seq)
-)
+e = ledger_entries.c
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a check says, and the mark at which the next one may begin; None where it may not."""
+
+    verdict: Verdict
+    mark: Mark | None
 
 
 def verify(
@@ -70,287 +59,210 @@ def verify(
     log: str,
     keyring: Keyring,
     *,
-    anchors: AnchorFile | None = None,
+    anchors: Sequence[Anchors] = (),
     moment: datetime | None = None,
+    witness: Mark | None = None,
+    pace: Pace | None = None,
 ) -> Verdict:
+    """Check a whole log; see `full`."""
+    return full(connection, log, keyring, anchors=anchors, moment=moment, witness=witness, pace=pace).verdict
+
+
+def full(
+    connection: Connection,
+    log: str,
+    keyring: Keyring,
+    *,
+    anchors: Sequence[Anchors] = (),
+    moment: datetime | None = None,
+    witness: Mark | None = None,
+    pace: Pace | None = None,
+) -> Outcome:
     """Check a whole log.
 
     Args:
         connection: for reading; no transaction of the caller's is changed.
         log: the log's id.
         keyring: holds the ledger root, and names the signers.
-        anchors: what is known of the log outside the database; None where nobody keeps any.
+        anchors: what is known of the log outside the database; none where nobody keeps any.
         moment: now; without it no entry is too old to be without an anchor.
+        witness: a mark of an earlier check, which knows how the log was then, as an anchor does.
+        pace: called now and then, for a check that lets others pass.
 
     Returns:
         ``TAMPERED`` when something is not as it was written; else ``ROLLED_BACK`` when an anchor knows more than the
         log; else ``INCOMPLETE`` when not everything could be read; else ``UNANCHORED`` when entries older than `GRACE`
         are under no anchor; else ``OK``.
     """
-    check = _Check(log, keyring)
-    read_error = None
-    anchored = Anchored()
-    try:
-        signers = _signers(keyring, check)
-        signed = read_checkpoints(connection, log, signers, check.note)
-        check.last_signed = signed.last
-        check.signers = signers
-        check.checkpoints = len(signed.points)
-        for row in _rows(connection, _entries, log):
-            check.entry(row)
-        check.end_of_stream()
-        for row in _rows(connection, _stray_heads, log):
-            check.stray_head(row)
-        for stream, seq in _rows(connection, _stray_bodies, log):
-            check.note(Broken.FOREIGN_BODY, stream, seq)
-        for broken, stream, seq in check.gaps.unexplained():
-            told = len(check.findings) < MOST_FINDINGS
-            check.note_once(broken, stream, seq, _row_of(connection, log, stream, seq) if told else None)
-        check.end_of_log()
-        check_tree(connection, log, signed, check.note_once)
-        if anchors is not None:
-            anchored = check_anchors(connection, log, signers, anchors, signed, check.note)
-    except (SQLAlchemyError, OSError, UnicodeDecodeError, Unavailable) as error:
+    run = _Run(connection, log, keyring, Check(connection, log, keyring, None, pace), moment)
+    run.all(anchors, witness)
+    return run.outcome(None)
+
+
+def incremental(
+    connection: Connection,
+    log: str,
+    keyring: Keyring,
+    since: Mark,
+    *,
+    anchors: Sequence[AnchorFile],
+    moment: datetime,
+) -> Outcome:
+    """Check what came after a mark. Its answer counts only when it is ``OK`` or ``UNANCHORED``.
+
+    Args:
+        connection: for reading.
+        log: the log's id.
+        keyring: as for `full`.
+        since: authentic, and of this log.
+        anchors: the first of them is read behind the mark's offset.
+        moment: now.
+    """
+    run = _Run(connection, log, keyring, Check(connection, log, keyring, since, None), moment)
+    run.new(anchors, since)
+    return run.outcome(since)
+
+
+class _Run:
+    """One check, its parts in their order."""
+
+    def __init__(
+        self, connection: Connection, log: str, keyring: Keyring, check: Check, moment: datetime | None
+    ) -> None:
+        self._connection = connection
+        self._log = log
+        self._keyring = keyring
+        self._check = check
+        self._moment = moment
+        self._signed = Signed()
+        self._anchored = Anchored()
+        self._offset = 0
+        self._read_error: str | None = None
+        self._late = False
+
+    def all(self, anchors: Sequence[Anchors], witness: Mark | None) -> None:
+        """Read everything."""
+        try:
+            signers = self._signers()
+            self._read_tree(signers, 0)
+            for number, source in enumerate(anchors):
+                self._anchors(signers, source, first=number == 0)
+            self._hear(witness)
+            self._judge_age()
+        except (SQLAlchemyError, OSError, UnicodeDecodeError, Unavailable) as error:
+            self._failed(error)
+
+    def new(self, anchors: Sequence[AnchorFile], since: Mark) -> None:
+        """Read what came after a mark."""
+        self._anchored, self._offset = Anchored(since.anchored), since.offset
+        try:
+            signers = self._signers()
+            self._read_tree(signers, since.size)
+            self._hear(since)
+            if anchors:
+                self._new_anchors(signers, anchors[0])
+            self._judge_age()
+        except (SQLAlchemyError, OSError, UnicodeDecodeError, Unavailable) as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
         cause = getattr(error, "orig", None) or error
-        read_error = f"{cause} (after {check.entries} entries)"
-    late = moment is not None and read_error is None and _late(connection, log, anchored.size, moment)
-    return check.verdict(read_error, anchored, late=late)
+        self._read_error = f"{cause} (after {self._check.entries} entries)"
 
+    def _signers(self) -> Signers:
+        try:
+            return read(self._keyring)
+        except Tampered:
+            self._check.note(Broken.ALTERED_SIGNERS, "", 0)
+            return Signers([])
 
-def _signers(keyring: Keyring, check: _Check) -> Signers:
-    try:
-        return read(keyring)
-    except Tampered:
-        check.note(Broken.ALTERED_SIGNERS, "", 0)
-        return Signers([])
+    def _read_tree(self, signers: Signers, since: int) -> None:
+        self._signed = read_checkpoints(self._connection, self._log, signers, self._check.note, since)
+        self._check.run(self._signed, signers)
+        check_tree(self._connection, self._log, self._signed, self._check.note, since)
 
-
-def _late(connection: Connection, log: str, anchored: int, moment: datetime) -> bool:
-    """Say whether an entry that is under no anchor is older than it may be."""
-    query = select(e.entry).where(
-        e.log == log,
-        or_(e.leaf_index.is_(None), e.leaf_index >= anchored),
-        e.ts < timestamp(moment - GRACE),
-    )
-    return connection.execute(query.limit(1)).first() is not None
-
-
-def _row_of(connection: Connection, log: str, stream: str, seq: int) -> object:
-    return connection.execute(select(e.entry).where(e.log == log, e.stream == stream, e.seq == seq)).scalar()
-
-
-def _rows(connection: Connection, query: Select[Any], log: str) -> Iterator[Sequence[Any]]:
-    """Stream the rows; they are not collected in memory on either engine."""
-    with connection.execute(query, {"log": log}, execution_options={"yield_per": ROWS_AT_ONCE}) as result:
-        yield from result
-
-
-class _Check:
-    """The state of one run: the stream at hand, and what was found."""
-
-    def __init__(self, log: str, keyring: Keyring) -> None:
-        self.log = log
-        self.keyring = keyring
-        self.findings: list[Finding] = []
-        self.broken = 0
-        self.entries = 0
-        self.streams = 0
-        self.agents: set[str] = set()
-        self.opened = False
-        self.headless: dict[
-            str, tuple[int, int]
-        ] = {}  # stream -> last seq and row, until a stray head is met
-        self.stream: str | None = None
-        self.seq = 0
-        self.row = 0
-        self.prev: str | None = None  # None: not judged, because the entry before is broken itself
-        self.kid: str | None = None
-        self.key = b""
-        self.head_at: int | None = None
-        self.last_signed: dict[str, int] = {}
-        self.erased: dict[str, bool] = {}
-        self.signers = Signers([])
-        self.checkpoints = 0
-        self.gaps = Gaps()
-        self.recovered = 0
-        self.named: set[tuple[object, object]] = set()
-
-    def note_once(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
-        """Record a broken place unless the entry is named as broken already."""
-        if (stream, seq) not in self.named:
-            self.note(kind, stream, seq, row)
-
-    def note(self, kind: Broken, stream: object, seq: object, row: object = None) -> None:
-        """Record a broken place."""
-        self.broken += 1
-        self.named.add((stream, seq))
-        if len(self.findings) < MOST_FINDINGS:
-            number = seq if type(seq) is int else 0
-            self.findings.append(Finding(kind, str(stream), number, row if type(row) is int else None))
-
-    def entry(self, stored: Sequence[Any]) -> None:
-        """Check one entry: its bytes, its MAC, its place, its body, its head. It yields one finding at most."""
-        (
-            row, log, stream, seq, data, mac, kid, ts, kind, principal, agent, digest, prev, leaf_index, salt, body,
-            purged_at, head_seq, head, head_mac,
-        ) = stored  # fmt: skip
-        self.entries += 1
-        if type(stream) is not str or type(seq) is not int:
-            self.note(Broken.ALTERED_COLUMN, stream, seq, row)
+    def _anchors(self, signers: Signers, source: Anchors, *, first: bool) -> None:
+        """Hold what one source has anchored against the tree."""
+        try:
+            if first and isinstance(source, AnchorFile):
+                known, self._offset = source.since(self._log, 0)
+            else:
+                known = source.read(self._log)
+        except Tampered as error:
+            self._check.note(Broken.ALTERED_ANCHOR, "", error.details.get("line", 0))
             return
-        if stream != self.stream:
-            self.end_of_stream()
-            self.stream, self.seq, self.kid, self.head_at = stream, 0, None, None
-            self.prev = chain.genesis(self.log, stream)
-            self.streams += 1
-        if agent and type(agent) is str:
-            self.agents.add(agent)
+        self._hold(signers, known)
 
-        columns = chain.Entry(log, stream, seq, kid, ts, kind, principal, agent, digest, prev)
-        finding = self._content(columns, data, mac, leaf_index)
-        actual = chain.entry_hash(data, mac) if finding is None else None
-        if finding is None:
-            finding = self._place(seq, prev)
-        if finding is None and salt is None and body is None:
-            self.gaps.missing(stream, seq, digest, purged_at)
-        elif finding is None:
-            finding = _body(salt, body, digest, purged_at)
-            if finding is None and kind == "purge":
-                self.gaps.claim(body)
-        if head_seq is not None:
-            self.head_at = seq
-            if finding is None and not self._authentic_head(stream, seq, head, head_mac, actual):
-                finding = Broken.HEAD_MISMATCH
-        if finding is not None:
-            self.note(finding, stream, seq, row)
-        elif kind == "recovered":
-            self.recovered += 1
-        elif stream == chain.LOG_STREAM and seq == 1 and kind == "created":
-            self.opened = True
-        self.seq, self.row, self.prev = seq, row, actual
-
-    def _content(self, columns: chain.Entry, data: object, mac: object, leaf_index: object) -> Broken | None:
-        """Check the stored bytes: rebuilt from the columns they are the same, and their MAC fits.
-
-        Where the key is erased, the tree speaks for bytes and MAC (see ``verify_tree``), if they were placed in it
-        while the key was there.
-        """
-        if type(data) is not bytes or type(mac) is not bytes:
-            return Broken.ALTERED_ENTRY
-        signed = columns
-        if not _rebuilds(columns, data):
-            try:
-                signed = chain.decode(data)
-            except Tampered:
-                return Broken.ALTERED_ENTRY
-        if self.erased.get(signed.kid) is None:
-            gone = self.keyring.erased(signed.kid) or self.signers.given_up(signed.kid)
-            self.erased[signed.kid] = gone
-        if self.erased[signed.kid]:
-            self.kid = None
-            if type(leaf_index) is not int or not 0 <= leaf_index < self.last_signed.get(signed.kid, 0):
-                return Broken.UNVOUCHED
-            in_place = signed is columns and (signed.log, signed.stream) == (self.log, columns.stream)
-            return None if in_place else Broken.ALTERED_COLUMN
-        if signed.kid != self.kid:
-            try:
-                self.key = self.keyring.stream_key_for(signed.kid, self.log, columns.stream)
-            except Unavailable:
-                self.kid = None
-                return Broken.FOREIGN_KEY
-            self.kid = signed.kid
-        key = self.key
-        if (signed.log, signed.stream) != (self.log, columns.stream):  # moved here from where it was written
-            key = self.keyring.stream_key_for(signed.kid, signed.log, signed.stream)
-        if not chain.same_mac(mac, chain.mac(key, data)):
-            return Broken.ALTERED_ENTRY
-        return None if signed is columns else Broken.ALTERED_COLUMN
-
-    def _place(self, seq: int, prev: str) -> Broken | None:
-        """Check that the entry follows the one before it; a gap is the gap's finding, not the entry's."""
-        if seq > self.seq + 1:
-            self.note(Broken.MISSING_ENTRY, self.stream, self.seq + 1)
-            return None
-        if seq <= self.seq or (self.prev is not None and prev != self.prev):
-            return Broken.BROKEN_LINK
-        return None
-
-    def _authentic_head(
-        self, stream: str, seq: object, head: object, mac: object, actual: object = None
-    ) -> bool:
-        """Tell whether a head was written by the ledger, and names this hash if one is given."""
-        if type(seq) is not int or type(head) is not str or not 0 < seq <= SAFE_INTEGER:
-            return False
-        if actual is not None and head != actual:
-            return False
-        if self.kid is None and stream == self.stream:
-            return (
-                actual is not None
-            )  # under an erased key: its entry is in the tree, and it names that entry
-        key = self.key if stream == self.stream else self.keyring.stream_key(self.log, stream)
-        return chain.same_mac(mac, chain.head_mac(key, self.log, stream, seq, head))
-
-    def end_of_stream(self) -> None:
-        """Check that the head names the stream's newest entry; if it names none, the stray heads will tell."""
-        if self.stream is None:
+    def _new_anchors(self, signers: Signers, source: AnchorFile) -> None:
+        try:
+            known, self._offset = source.since(self._log, self._offset)
+        except Tampered:
+            self._check.note(Broken.ALTERED_ANCHOR, "", 0)
             return
-        if self.head_at is None:
-            self.headless[self.stream] = (self.seq, self.row)
-        elif self.head_at != self.seq:
-            self.note(Broken.HEAD_MISMATCH, self.stream, self.seq, self.row)
-        self.stream = None
+        self._hold(signers, known)
 
-    def stray_head(self, stored: Sequence[Any]) -> None:
-        """Judge a head that names no entry: entries were cut off, or the head itself was changed."""
-        stream, seq, head, mac = stored
-        if type(stream) is not str:
-            self.note(Broken.HEAD_MISMATCH, stream, seq)
+    def _hold(self, signers: Signers, known: Sequence[Anchor]) -> None:
+        found = check_anchors(self._connection, self._log, signers, known, self._signed, self._check.note)
+        self._anchored = Anchored(max(found.size, self._anchored.size), found.beyond or self._anchored.beyond)
+
+    def _hear(self, witness: Mark | None) -> None:
+        """Hold the log against what an earlier check saw."""
+        if witness is None:
             return
-        last, _ = self.headless.pop(stream, (0, 0))
-        if self._authentic_head(stream, seq, head, mac) and seq > last:
-            self.note(Broken.MISSING_ENTRY, stream, last + 1)
-        else:
-            self.note(Broken.HEAD_MISMATCH, stream, seq)
+        if witness.size > self._signed.size:
+            self._anchored = Anchored(self._anchored.size, beyond=True)
+        elif root_at(Tiles(self._connection, self._log), witness.size).hex() != witness.root:
+            self._check.note(Broken.ANCHOR_MISMATCH, "", witness.size)
 
-    def end_of_log(self) -> None:
-        """Judge what only the whole shows: streams without a head, and a log without its first entry."""
-        for stream, (seq, row) in self.headless.items():
-            self.note(Broken.MISSING_HEAD, stream, seq, row)
-        if self.entries == 0:
-            self.broken += 1
-            self.findings.insert(0, Finding(Broken.EMPTIED, "", 0, None))
-        elif not self.opened and not any(found.stream == chain.LOG_STREAM for found in self.findings):
-            self.note(Broken.MISSING_ENTRY, chain.LOG_STREAM, 1)
+    def _judge_age(self) -> None:
+        """See whether an entry that is under no anchor is older than it may be."""
+        if self._moment is None:
+            return
+        old = select(e.entry).where(e.log == self._log, e.ts < timestamp(self._moment - GRACE)).limit(1)
+        places = (
+            old.where(e.leaf_index.is_(None)),
+            old.where(e.leaf_index.is_not(None), e.leaf_index >= self._anchored.size),
+        )
+        self._late = any(self._connection.execute(query).first() is not None for query in places)
 
-    def verdict(self, read_error: str | None, anchored: Anchored, *, late: bool) -> Verdict:
+    def outcome(self, since: Mark | None) -> Outcome:
         """Return the answer."""
-        if self.broken:
+        check = self._check
+        if check.broken:
             status = Status.TAMPERED
-        elif anchored.beyond:
+        elif self._anchored.beyond:
             status = Status.ROLLED_BACK
-        elif read_error is not None:
+        elif self._read_error is not None:
             status = Status.INCOMPLETE
         else:
-            status = Status.UNANCHORED if late else Status.OK
-        return Verdict(
-            status, self.entries, self.streams, len(self.agents), tuple(self.findings), self.broken,
-            unanchored=max(self.entries - anchored.size, 0), checkpoints=self.checkpoints, read_error=read_error,
-            purged=self.gaps.bodies, recovered=self.recovered,
+            status = Status.UNANCHORED if self._late else Status.OK
+        entries = check.entries + (since.size if since else 0)
+        checkpoints = len(self._signed.points) + (since.checkpoints if since else 0)
+        full_at = since.full_at if since else timestamp(self._moment) if self._moment else ""
+        verdict = Verdict(
+            status, entries, check.streams, len(check.agents), tuple(check.findings), check.broken,
+            unanchored=max(entries - self._anchored.size, 0), checkpoints=checkpoints, read_error=self._read_error,
+            checked=check.entries, purged=check.gaps.bodies, recovered=check.recovered,
+            incremental=since is not None, full_at=full_at,
         )  # fmt: skip
+        good = status in (Status.OK, Status.UNANCHORED)
+        return Outcome(verdict, self._mark(checkpoints, full_at) if good and full_at else None)
 
-
-def _rebuilds(columns: chain.Entry, data: bytes) -> bool:
-    """Tell whether the columns, written canonically, are the stored bytes: then all of them are what was signed."""
-    try:
-        return chain.encode(columns) == data
-    except (InvalidInput, TypeError):  # a column holds what no entry can
-        return False
-
-
-def _body(salt: object, body: object, digest: str, purged_at: object) -> Broken | None:
-    if salt is None or body is None:
-        return Broken.MISSING_BODY
-    if type(salt) is not bytes or type(body) is not bytes or len(salt) != chain.SALT_BYTES:
-        return Broken.ALTERED_BODY
-    kept = purged_at is None and chain.body_digest(salt, body) == digest
-    return None if kept else Broken.ALTERED_BODY
+    def _mark(self, checkpoints: int, full_at: str) -> Mark | None:
+        """Return the mark of a good check."""
+        if not self._signed.points or len(self._check.agents) > MOST_AGENTS:
+            return None
+        newest = self._signed.points[-1]
+        at_end = sum(point.size == newest.size for point in self._signed.points)
+        return Mark(
+            log=self._log,
+            kid=self._keyring.kid,
+            size=newest.size,
+            root=newest.root.hex(),
+            last=self._check.last_row,
+            checkpoints=checkpoints - at_end,
+            anchored=self._anchored.size,
+            offset=self._offset,
+            agents=tuple(sorted(self._check.agents)),
+            full_at=full_at,
+        )

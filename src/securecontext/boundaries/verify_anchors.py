@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries.anchors import Anchor
 from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.tiles import Tiles
 from securecontext.boundaries.verdict import Broken
-from securecontext.boundaries.verify_tree import Signed
+from securecontext.boundaries.verify_tree import Signed, root_at
 from securecontext.types.errors import Tampered
 
 
@@ -32,39 +32,26 @@ def check_anchors(
     connection: Connection,
     log: str,
     signers: Signers,
-    anchors: AnchorFile,
+    anchors: Iterable[Anchor],
     signed: Signed,
     note: Callable[[Broken, object, object], None],
 ) -> Anchored:
-    """Hold every anchor of a log against its tree.
-
-    Raises:
-        Unavailable: the anchors cannot be read.
-    """
-    try:
-        known = anchors.read(log)
-    except Tampered as error:
-        note(Broken.ALTERED_ANCHOR, "", error.details.get("line", 0))
-        return Anchored()
+    """Hold every anchor of a log against its tree."""
     tiles = Tiles(connection, log)
+    roots = {point.size: point.root for point in signed.points}
     size, beyond = 0, False
-    for anchor in known:
+    for anchor in anchors:
+        point = anchor.point
         try:
-            point = anchor.verified(signers)
+            if anchor.note not in signed.notes:
+                point = anchor.verified(signers)
         except Tampered:
             note(Broken.ALTERED_ANCHOR, "", anchor.point.size)
             continue
         if point.size > signed.size:
             beyond = True
-        elif _root(tiles, point.size) != point.root:
+        elif point.root != (roots.get(point.size) or root_at(tiles, point.size)):
             note(Broken.ANCHOR_MISMATCH, "", point.size)
         else:
             size = max(size, point.size)
     return Anchored(size, beyond)
-
-
-def _root(tiles: Tiles, size: int) -> bytes:
-    try:
-        return tiles.root(size)
-    except Tampered:
-        return b""

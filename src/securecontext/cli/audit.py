@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from securecontext import rendezvous
 from securecontext.boundaries.bundle import Report, check
 from securecontext.cli.answers import EXIT_TAMPERED, ask, refuse, show
 from securecontext.cli.derive import Json, Project
+from securecontext.cli.escrow import verify_with
 from securecontext.types.errors import InvalidInput, ZcError
 
 
@@ -19,6 +21,9 @@ def verify(
         str | None, typer.Option("--database", help="Verify this copy of a database instead.")
     ] = None,
     machine: Annotated[bool, typer.Option("--machine", help="Verify the machine's own ledger.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every entry, not only those since the last good check.")
+    ] = False,
     public: Annotated[
         str | None, typer.Option("--public", help="Check a bundle with the public key alone.")
     ] = None,
@@ -28,17 +33,33 @@ def verify(
             "--key", help="With --public: a fingerprint that `zc audit key` showed. May be repeated."
         ),
     ] = None,
+    escrow: Annotated[
+        str | None,
+        typer.Option("--escrow", help="Every entry, with the erased keys that this escrow gives back."),
+    ] = None,
     project: Project = None,
     as_json: Json = False,
 ) -> None:
-    """Verify every entry of the ledger; exit code 6 unless it is OK."""
+    """Verify the ledger: what came after the last good check, or every entry; exit code 6 unless it is OK."""
     if public is not None:
-        if database or machine or project:
+        if database or machine or project or full or escrow:
             wrong = InvalidInput("one_ledger", "--public names a bundle.", "Leave the other options out.")
             refuse(wrong, as_json=as_json)
         _show(_checked(public, key or [], as_json=as_json), as_json=as_json)
         return
-    given = {"machine": machine, **({"database": str(Path(database).absolute())} if database else {})}
+    if escrow is not None:
+        if database is not None:
+            wrong = InvalidInput("one_ledger", "--escrow needs our own ledger.", "Leave --database out.")
+            refuse(wrong, as_json=as_json)
+        here = rendezvous.caller_headers().get("project-path") or "/"
+        folder = str(Path(project).absolute()) if project else here
+        verify_with(escrow, "" if machine else folder, as_json=as_json)
+        return
+    given = {
+        "machine": machine,
+        "full": full,
+        **({"database": str(Path(database).absolute())} if database else {}),
+    }
     try:
         reply = ask("audit.verify", given, project)
     except ZcError as error:

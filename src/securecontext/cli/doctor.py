@@ -13,8 +13,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,10 +23,12 @@ from securecontext import __version__, rendezvous
 from securecontext.boundaries import inventory
 from securecontext.cli.answers import ask
 from securecontext.cli.client_files import PLUGIN_ID, SERVER_ID, ClientFiles, project_root
+from securecontext.cli.findings import Check, Health, guarded
 from securecontext.cli.install import client_environment, find_client
 from securecontext.cli.installation import Installation
 from securecontext.cli.service import running
-from securecontext.types.errors import Unavailable, ZcError
+from securecontext.cli.stored_state import stored_state
+from securecontext.types.errors import Unavailable
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
 SECONDS = 60.0
@@ -39,36 +40,11 @@ SKIP_MS = 900_000
 """So long the client skips a server that failed to start, unless its entry says otherwise."""
 
 
-class Health(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    NOTE = "note"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding.
-
-    Attributes:
-        name: what was checked.
-        health: ``fail`` makes the doctor's exit code 1.
-        detail: what was seen.
-        next: what to do about it; empty where nothing is to be done.
-    """
-
-    name: str
-    health: Health
-    detail: str
-    next: str = ""
-
-
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     client: Annotated[str | None, typer.Option("--client", help="The claude program.")] = None,
 ) -> None:
-    """Check service, database, limits, keys, code, ledger, Claude Code, the plugin and its hooks."""
+    """Check service, database, limits, keys, code, state, ledger, Claude Code, the plugin and its hooks."""
     checks = list(examine(Path(client) if client else None))
     failed = any(c.health is Health.FAIL for c in checks)
     if as_json:
@@ -89,42 +65,46 @@ def doctor(
 def examine(client: Path | None) -> Iterator[Check]:
     """Yield the findings one by one."""
     home = Path(rendezvous.home())
-    service = _guarded("service", _service)
+    service = guarded("service", _service)
     yield service
-    up = service.health is Health.OK or running() is not None
+    shared = rendezvous.system_socket()
+    up = not shared and (service.health is Health.OK or running() is not None)
 
     def served(name: str, work: Callable[[], Check]) -> Check:
         """Look at what needs the service only where there is one: each look would try to start it again."""
-        return _guarded(name, work) if up else Check(name, Health.NOTE, "not looked at: it needs the service")
+        return guarded(name, work) if up else _not_looked_at(name)
 
     yield served("database", lambda: _database(home))
     yield served("limits", _limits)
-    yield _guarded("keys", lambda: _keys(home))
+    yield _not_looked_at("keys") if shared else guarded("keys", lambda: _keys(home))
     yield served("code", _code)
+    yield from stored_state() if up else [_not_looked_at("state")]
     yield served("ledger", lambda: _ledger({}, "this project"))
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
-    yield _guarded("client", lambda: _client(home, client))
-    yield _guarded("plugin", lambda: _plugin(home, client))
+    yield guarded("client", lambda: _client(home, client))
+    yield guarded("plugin", lambda: _plugin(home, client))
     yield served("hooks", lambda: _hooks(home))
     yield served("session", _session)
 
 
-def _guarded(name: str, work: Callable[[], Check]) -> Check:
-    """Turn what a check stumbles over into its finding: the other checks go on."""
-    try:
-        return work()
-    except ZcError as error:
-        return Check(name, Health.FAIL, f"{error.message} [{error.code}]", error.hint)
-    except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-        return Check(name, Health.FAIL, f"The check itself failed: {error}", "See `zc service logs`.")
+def _not_looked_at(name: str) -> Check:
+    return Check(name, Health.NOTE, "not looked at: it needs the service")
 
 
 def _service() -> Check:
+    shared = rendezvous.system_socket()
     try:
         rendezvous.connect_or_start(rendezvous.home()).close()
     except (OSError, rendezvous.ServiceAway) as error:
         next_step = "Mend that, then run `zc doctor` again; `zc service logs` may say more."
         raise Unavailable("service_away", str(error), next_step) from error
+    if shared:
+        return Check(
+            "service",
+            Health.NOTE,
+            f"the system service at {shared} answers; its state is the administrator's to look at",
+            "As the administrator: `zc doctor` as the service's own user.",
+        )
     found = running()
     if found is None:
         why = rendezvous.reason(rendezvous.home())
@@ -215,7 +195,11 @@ def _code() -> Check:
 
 def _ledger(arguments: dict[str, Any], which: str) -> Check:
     verdict = ask("audit.verify", arguments).structured
-    detail = f"{verdict['status']} for {which}: {verdict['entries']} entries in {verdict['streams']} streams"
+    at = (verdict.get("full_at") or "never")[:16].replace("T", " ")
+    detail = (
+        f"{verdict['status']} for {which}: {verdict['entries']} entries in {verdict['streams']} streams, "
+        f"all of them read last at {at} UTC"
+    )
     if verdict["status"] != "OK":
         return Check(
             "ledger", Health.FAIL, f"{detail}; {verdict.get('broken_kind')}", "Run `zc audit verify --json`."

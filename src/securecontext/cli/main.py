@@ -9,7 +9,7 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, client, derive, doctor, files, operator, service
+from securecontext.cli import audit, client, derive, doctor, escrow, files, operator, service
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -37,8 +37,10 @@ GROUPS = {
     "archive": "Documents and session summaries: list, show, forget.",
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end, prove it to others.",
-    "keys": "Keys of encrypted texts: status, rotate, destroy.",
+    "keys": "Keys of encrypted texts, and the roots of all keys: status, rotate, destroy.",
+    "secrets": "What looks like a secret and is none: allowed, allow, disallow.",
     "integrity": "The installed code against its signed baseline: check, accept.",
+    "state": "Whether what is stored keeps its invariants: check.",
     "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",
 }
@@ -87,6 +89,7 @@ derive.add_all(app, _group)
 app.command("index")(files.index)
 _group("memory").command("import")(files.import_facts)
 _group("audit").command("verify")(audit.verify)
+_group("audit").command("escrow")(escrow.escrow)
 app.add_typer(service.app, name="service")
 app.add_typer(operator.app, name="operator")
 app.add_typer(client.install, name="install")

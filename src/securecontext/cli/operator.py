@@ -29,21 +29,21 @@ LONGEST = 4_096
 @app.command()
 def init() -> None:
     """Choose the operator's passphrase. Without one, what needs an operator is refused."""
-    passphrase = _ask("New passphrase (16 characters or more): ")
-    if _ask("The same again: ") != passphrase:
+    passphrase = asked_at_terminal("New passphrase (16 characters or more): ")
+    if asked_at_terminal("The same again: ") != passphrase:
         refuse(
             InvalidInput(
                 "passphrases_differ", "The two passphrases differ.", "Try again: `zc operator init`."
             )
         )
-    _call({"do": "init", "passphrase": passphrase})
+    call({"do": "init", "passphrase": passphrase})
     typer.echo("There is an operator now. Next: `zc operator unlock`.")
 
 
 @app.command()
 def unlock() -> None:
     """Unlock this terminal for ten minutes."""
-    _call({"do": "unlock", "passphrase": _ask("Operator's passphrase: ")})
+    call({"do": "unlock", "passphrase": asked_at_terminal("Operator's passphrase: ")})
     typer.echo(
         f"This terminal is unlocked for {UNLOCKED_SECONDS / 60:.0f} minutes. Lock it with `zc operator lock`."
     )
@@ -52,25 +52,25 @@ def unlock() -> None:
 @app.command()
 def lock() -> None:
     """Lock every terminal again."""
-    _call({"do": "lock"})
+    call({"do": "lock"})
     typer.echo("Locked.")
 
 
-def _call(request: dict[str, Any]) -> None:
+def call(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of the operator's door, or end with its refusal."""
     try:
         connection = handover.reach(rendezvous.home(), START_SECONDS)
     except (rendezvous.ServiceAway, OSError) as error:
         refuse(Unavailable("service_away", str(error), "See `zc service logs` and `zc doctor`."))
     answer = at_door("operator/1", connection, request)
+    if answer.get("ok") is True:
+        return answer
     if "structured" in answer:
         refuse(refused(answer))
-    if answer.get("ok") is not True:
-        refuse(
-            Unavailable("service_stopped", "The service went away in the middle of the call.", "Try again.")
-        )
+    refuse(Unavailable("service_stopped", "The service went away in the middle of the call.", "Try again."))
 
 
-def _ask(prompt: str) -> str:
+def asked_at_terminal(prompt: str) -> str:
     """Return what is typed at the controlling terminal, unseen."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -86,11 +86,22 @@ def status(as_json: Json = False) -> None:
         f"{found['memory_mb']} MB, {found['connections']} connection(s).\n"
         f"Data: {found['home']}\nHTTP: {found['http'] or found.get('http_trouble') or _http_state(found)}"
     )
+    typer.echo(f"Secrets: {_RULES.get(found.get('secret_rules', ''), 'our own rules')}")
+    if found.get("secret_rules_trouble"):
+        typer.echo(f"  {found['secret_rules_trouble']}")
     if found.get("token_file"):
         typer.echo(f"Token: {found['token_file']}")
     for name, (used, limit) in found.get("limits", {}).items():
         said = name.replace("_", " ").capitalize().replace(" mb", " (MiB)")
         typer.echo(f"{said}: {used:g} of {limit:g}")
+
+
+_RULES = {
+    "waiting": "our own rules, the others come in a moment",
+    "building": "our own rules, the others are made ready",
+    "ready": "both sets of rules",
+    "failed": "our own rules alone; the others could not be made ready:",
+}
 
 
 def _http_state(found: dict[str, Any]) -> str:

@@ -15,14 +15,14 @@ from typing import Any
 
 from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, literal, or_, select, update
 
-from securecontext.boundaries.bodies import Bodies, Body, document_place, is_plain, text_of, trouble_of
+from securecontext.boundaries.bodies import Bodies, Body, Place, document_place, is_plain, text_of, trouble_of
 from securecontext.contracts import require
 from securecontext.contracts.agent import is_storable
 from securecontext.contracts.session import has_a_moment
 from securecontext.knowledge.chunks import split
 from securecontext.storage.analyser import tokens
 from securecontext.storage.port import TextIndex
-from securecontext.storage.tables import chunks, documents
+from securecontext.storage.tables import chunks, documents, is_sealed
 from securecontext.types.classification import SEALED, kept
 from securecontext.types.errors import ZcError
 
@@ -123,7 +123,7 @@ class Stored:
     concealed: bool = False
 
 
-_COLUMNS = (
+COLUMNS = (
     documents.c.document,
     documents.c.kind,
     documents.c.source,
@@ -147,7 +147,7 @@ _SEAL = (
 )
 _INSERT_CHUNKS = insert(chunks).returning(chunks.c.chunk, chunks.c.position)
 _LAST = (
-    select(*_COLUMNS)
+    select(*COLUMNS)
     .where(documents.c.project == bindparam("in_project"), documents.c.kind == bindparam("of_kind"))
     .order_by(documents.c.created_at.desc(), documents.c.document.desc())
     .limit(1)
@@ -157,27 +157,35 @@ _COUNT = (
     .where(documents.c.project == bindparam("in_project"))
     .group_by(documents.c.kind)
 )
-
-
 _DROP_CHUNKS_OF = (
     delete(chunks)
     .where(chunks.c.parent_kind == bindparam("of_kind"), chunks.c.parent == bindparam("of_parent"))
     .returning(chunks.c.chunk)
 )
-_BY_IDS = select(*_COLUMNS).where(
+_SEALED_CLASSES = (
+    select(documents.c.classification, documents.c.created_by)
+    .distinct()
+    .where(documents.c.project == bindparam("in_project"), documents.c.kind == "text", is_sealed(documents))
+)
+_BY_IDS = select(*COLUMNS).where(
     documents.c.project == bindparam("in_project"),
     documents.c.document.in_(bindparam("ids", expanding=True)),
 )
 
 
-def _document(row: Iterable[Any], project: str, bodies: Bodies) -> Document:
+def document_of(row: Iterable[Any], project: str, bodies: Bodies) -> Document:
+    """Return the document of a row of `COLUMNS`, its content opened where it is sealed."""
     found = Document(*row)
     stored: str = found.body  # type: ignore[assignment]  # as the column has it
     if is_plain(stored, found.classification):
         return found
-    labels = (found.created_by, found.trust, found.provenance)
-    place = document_place(project, found.id, found.kind, found.source, labels, found.classification)
-    return replace(found, body=bodies.open(place, stored))
+    return replace(found, body=bodies.open(place_of(found, project), stored))
+
+
+def place_of(document: Document, project: str) -> Place:
+    """Return the place of a document's content."""
+    labels, d = (document.created_by, document.trust, document.provenance), document
+    return document_place(project, d.id, d.kind, d.source, labels, d.classification)
 
 
 def pieces_of(title: str, content: str, classification: str | None = None) -> list[Piece]:
@@ -323,23 +331,23 @@ def unindex(connection: Connection, text: TextIndex, parent_kind: str, parents: 
 def last(connection: Connection, bodies: Bodies, project: str, kind: str) -> Document | None:
     """Return the newest document of a kind, by its own time: what was brought in late may be old."""
     row = connection.execute(_LAST, {"in_project": project, "of_kind": kind}).first()
-    return None if row is None else _document(row, project, bodies)
+    return None if row is None else document_of(row, project, bodies)
 
 
 def named(connection: Connection, bodies: Bodies, project: str, kind: str, source: str) -> Document | None:
     """Return the document of a kind under a source."""
-    query = select(*_COLUMNS).where(
+    query = select(*COLUMNS).where(
         documents.c.project == project, documents.c.kind == kind, documents.c.source == source
     )
     row = connection.execute(query).first()
-    return None if row is None else _document(row, project, bodies)
+    return None if row is None else document_of(row, project, bodies)
 
 
 def under(connection: Connection, bodies: Bodies, project: str, source: str) -> list[Document]:
     """Return the documents of every kind under a source, oldest first."""
-    query = select(*_COLUMNS).where(documents.c.project == project, documents.c.source == source)
+    query = select(*COLUMNS).where(documents.c.project == project, documents.c.source == source)
     return [
-        _document(row, project, bodies) for row in connection.execute(query.order_by(documents.c.document))
+        document_of(row, project, bodies) for row in connection.execute(query.order_by(documents.c.document))
     ]
 
 
@@ -348,13 +356,13 @@ def by_ids(connection: Connection, bodies: Bodies, project: str, ids: Sequence[i
     if not ids:
         return {}
     found = connection.execute(_BY_IDS, {"in_project": project, "ids": list(ids)})
-    return {d.id: d for d in (_document(row, project, bodies) for row in found)}
+    return {d.id: d for d in (document_of(row, project, bodies) for row in found)}
 
 
 def every(connection: Connection, bodies: Bodies, project: str) -> list[Document]:
     """Return all documents of a project, oldest first."""
-    query = select(*_COLUMNS).where(documents.c.project == project).order_by(documents.c.document)
-    return [_document(row, project, bodies) for row in connection.execute(query)]
+    query = select(*COLUMNS).where(documents.c.project == project).order_by(documents.c.document)
+    return [document_of(row, project, bodies) for row in connection.execute(query)]
 
 
 def counts(connection: Connection, project: str) -> dict[str, int]:
@@ -368,6 +376,12 @@ def up_to(most: int, *kinds: str) -> ScalarSelect[int]:
     wanted = or_(*(documents.c.kind == kind for kind in kinds))
     found = select(literal(1)).where(documents.c.project == bindparam("in_project"), wanted)
     return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
+
+
+def sealed_classes(connection: Connection, project: str) -> list[tuple[str, str]]:
+    """Return the different pairs of class and author among the sealed texts, summaries left out."""
+    found = connection.execute(_SEALED_CLASSES, {"in_project": project})
+    return [(row.classification, row.created_by) for row in found]
 
 
 def of_session(connection: Connection, project: str, session: str, by: str | None = None) -> list[int]:

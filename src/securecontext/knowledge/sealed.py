@@ -96,8 +96,8 @@ def look(
         return out
     room = MOST_CHARACTERS
     wanted = _wanted(connection, project, sight)
-    for letter, number in wanted:
-        if out.read >= MOST_TEXTS or room <= 0:
+    for letter, number in wanted[:MOST_TEXTS]:
+        if room <= 0:
             break
         row = connection.execute(_FACT if letter == "m" else _DOCUMENT, {"which": number}).one()
         title, source, body = _opened(bodies, project, letter, row)

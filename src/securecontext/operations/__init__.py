@@ -18,7 +18,10 @@ from securecontext.operations import (
     purging,
     recall,
     recovery,
+    roots,
+    secrets,
     sessions,
+    state,
 )
 
 __all__ = [
@@ -39,5 +42,8 @@ __all__ = [
     "purging",
     "recall",
     "recovery",
+    "roots",
+    "secrets",
     "sessions",
+    "state",
 ]

@@ -68,6 +68,7 @@ def issue(context: Context, given: IssueInput) -> IssueOutput:
         role=role,
         project=project.id,
         issued_by=token_register.issuer(who.name, who.token or who.session),
+        key=context.world.credentials.key_id,
         moment=context.moment,
     )
     return IssueOutput(

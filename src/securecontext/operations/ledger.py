@@ -1,4 +1,4 @@
-"""The ledger for people: verify it, look at its end."""
+"""The ledger for people: verify it, look at its end; and for agents: is it whole?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import Connection
 
 from securecontext.boundaries.policy import Permission, Standing
+from securecontext.boundaries.verdict import Verdict
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
@@ -22,6 +22,7 @@ class VerifyInput(Input):
         fields.OptionalPath, Field(description="verify this copy instead"), fields.Plain()
     ] = None
     machine: fields.Flag = Field(False, description="verify the machine's own ledger")
+    full: fields.Flag = Field(False, description="every entry, not only those since the last good check")
 
 
 class VerifyOutput(Output):
@@ -39,6 +40,9 @@ class VerifyOutput(Output):
     purged: int = 0
     recovered: int = 0
     read_error: str | None = None
+    check: str
+    checked: int
+    full_at: str | None = None
     findings: list[dict[str, Any]] = []
     text: str = ""
 
@@ -52,18 +56,18 @@ def ledger_of(world: World, asker: Asker, *, machine: bool) -> Store:
     return world.machine if machine or asker.project is None else world.store(asker.project.id)
 
 
-def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput | None:
-    """Verify a copy. A ledger of our own is verified on its reader, once it is placed and anchored to its end."""
+def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput:
+    """Verify a copy, whole; or a ledger of our own, once it is placed and anchored to its end."""
     if given.database is None:
-        world.ledgers.checkpoint(ledger_of(world, asker, machine=given.machine))
-        return None
+        store = ledger_of(world, asker, machine=given.machine)
+        world.ledgers.checkpoint(store)
+        return _output(world.ledgers.verify_store(store, whole=given.full))
     fields.refuse_relative(given.database)
     with world.open_copy(Path(given.database)) as connection:
-        return _output(world, connection)
+        return _output(world.ledgers.verify(connection))
 
 
-def _output(world: World, connection: Connection) -> VerifyOutput:
-    verdict = world.ledgers.verify(connection)
+def _output(verdict: Verdict) -> VerifyOutput:
     return VerifyOutput(**verdict.as_dict(), text=verdict.as_text())
 
 
@@ -78,9 +82,9 @@ def _output(world: World, connection: Connection) -> VerifyOutput:
     command=("audit", "verify"),
 )
 def verify(context: Context, given: VerifyInput) -> VerifyOutput:
-    """Verify every entry of the ledger; exit code 6 unless it is OK."""
-    done: VerifyOutput | None = context.prepared
-    return done if done is not None else _output(context.world, context.connection)
+    """Verify the ledger: what came after the last good check, or every entry; exit code 6 unless it is OK."""
+    done: VerifyOutput = context.prepared
+    return done
 
 
 class EndEpochInput(Input):
@@ -120,7 +124,9 @@ def end_epoch(context: Context, given: EndEpochInput) -> EndEpochOutput:
 
 
 class ChainInput(Input):
-    """Arguments of zc_verify_audit_chain: none."""
+    """Arguments of zc_verify_audit_chain."""
+
+    full: fields.Flag = Field(False, description="every entry, not only those since the last good check")
 
 
 class ChainOutput(Output):
@@ -131,7 +137,13 @@ class ChainOutput(Output):
     streams: int
     broken: int
     unanchored: int
+    check: str
+    full_at: str | None = None
     text: str
+
+
+def _verify_chain(world: World, asker: Asker, given: ChainInput) -> Verdict:
+    return world.ledgers.verify_store(ledger_of(world, asker, machine=False), whole=given.full)
 
 
 @operation(
@@ -139,12 +151,13 @@ class ChainOutput(Output):
     permission=Permission.LEDGER_VERIFY,
     effects=Effects.READS,
     render=lambda out: out.text,
+    prepare=_verify_chain,
 )
 def verify_chain(context: Context, given: ChainInput) -> ChainOutput:
-    """Verify every entry of this project's ledger, and say whether it is whole."""
-    verdict = context.world.ledgers.verify(context.connection)
+    """Verify this project's ledger, and say whether it is whole."""
+    verdict: Verdict = context.prepared
     told = verdict.as_dict()
-    short = {name: told[name] for name in ("status", "entries", "streams", "broken", "unanchored")}
+    short = {name: told[name] for name in ChainOutput.model_fields if name != "text"}
     return ChainOutput(**short, text=verdict.as_text())
 
 

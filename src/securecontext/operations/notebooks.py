@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -193,6 +194,10 @@ def edit_fact(context: Context, given: EditInput) -> EditOutput:
         raise NotFound("no_such_fact", "There is no fact under that key.", "List keys with `zc memory list`.")
     importance = given.importance or current.importance
     origin = origin_of(context.principal, classification=given.classification)
+    if current.classification == "restricted":
+        origin = replace(
+            origin, created_by=current.created_by
+        )  # for whom it is does not change with a correction
     stored = store(context, given.agent, given.key, given.value, importance, origin=origin)
     return EditOutput(
         id=f"m{stored.fact}",

@@ -119,13 +119,14 @@ def recall_context(context: Context, given: RecallInput) -> RecallOutput:
 
 
 def class_of_session(context: Context) -> str | None:
-    """Return the class of what a session may repeat: the highest of the sealed facts that recall shows the caller.
+    """Return the class of what a session may repeat: the highest of the sealed facts and documents that it may see.
 
-    None where there is no such fact.
+    None where there are none. Earlier summaries do not count: one of them would make all that follow alike.
     """
     sight = sight_of(context.principal)
     pools = [context.principal.namespace, SHARED_NAMESPACE]
     found = facts.sealed_classes(context.connection, context.here.id, pools)
+    found += archive.sealed_classes(context.connection, context.here.id)
     return highest(each for each, created_by in found if sight.sees(each, created_by))
 
 

@@ -65,6 +65,7 @@ def introduce(
     headers: dict[str, str],
     *,
     terminal: str = "",
+    owner: str = "",
 ) -> Caller:
     """Return the caller behind a connection.
 
@@ -77,6 +78,7 @@ def introduce(
             ``scope``; and its session ``token``, which alone says who it is, where it shows one: never less
             strictly than without.
         terminal: of the peer's process, as the kernel knows it.
+        owner: whose folders are meant, where several users come to one service; empty for the service's own user.
 
     Raises:
         Unauthenticated: it shows a token that does not count.
@@ -117,7 +119,7 @@ def introduce(
 
     def find() -> Project:
         refuse_relative(path)
-        return world.find_project(path, headers.get("scope", ""))
+        return world.find_project(path, headers.get("scope", ""), owner)
 
     try:
         return Caller(principal, find(), look_again=find)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from securecontext.storage.tables import idempotency
 from securecontext.types.errors import Conflict
@@ -114,3 +115,12 @@ def drop_of(connection: Connection, principal: str, first: str, last: str) -> No
 def drop_old(connection: Connection, before: str) -> None:
     """Drop answers kept before a timestamp."""
     connection.execute(_DROP, {"before": before})
+
+
+def rewrite(connection: Connection, change: Callable[[str], str]) -> None:
+    """Replace kept answers by what a function makes of them."""
+    rows = connection.execute(select(idempotency.c.scope, idempotency.c.key, idempotency.c.response)).all()
+    for scope, key, response in rows:
+        if (changed := change(response)) != response:
+            here = (idempotency.c.scope == scope) & (idempotency.c.key == key)
+            connection.execute(update(idempotency).where(here).values(response=changed))

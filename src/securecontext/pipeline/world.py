@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
@@ -25,6 +25,7 @@ from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryDraft, EntryKind
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
+from securecontext.types.state import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ class Code(Protocol):
         """Make what is there now the baseline; return what would have been thought of it otherwise."""
 
 
+class State(Protocol):
+    """The stored state against its invariants."""
+
+    def check(self) -> Sequence[Flaw]:
+        """Return every invariant that is broken; a new one is an entry of the machine's ledger."""
+
+
 class DataKeys(Protocol):
     """The keys of stored texts, without a byte of one."""
 
@@ -81,7 +89,10 @@ class Ledgers(Protocol):
     """The ledgers of this installation."""
 
     def verify(self, connection: Connection) -> Verdict:
-        """Verify the ledger that this connection sees."""
+        """Check every entry of the ledger that this connection sees."""
+
+    def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
+        """Verify a store's ledger: what came after the last good check, or all of it."""
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
@@ -230,6 +241,10 @@ class World(Protocol):
         """The installed code."""
 
     @property
+    def state(self) -> State:
+        """The stored state."""
+
+    @property
     def credentials(self) -> Credentials:
         """What session tokens are worth."""
 
@@ -251,8 +266,8 @@ class World(Protocol):
     def project_path(self, project: str) -> Path:
         """Return the file of a project's store."""
 
-    def find_project(self, path: str, scope: str) -> Project:
-        """Return the project of a folder; a folder that is new gets one."""
+    def find_project(self, path: str, scope: str, owner: str = "") -> Project:
+        """Return the project of a folder, of another user where an owner is named; a folder that is new gets one."""
 
     def known_project(self, path: str, scope: str = "") -> str | None:
         """Return the id of a folder's project, registering nothing; None where it has none."""
@@ -277,6 +292,9 @@ class World(Protocol):
 
     def settle_project(self, project: str) -> None:
         """Bring a project in line with what the register says: used again, emptied as merged, removed as deleted."""
+
+    def plan_root(self, name: Literal["encryption", "tokens", "skills"]) -> tuple[str, str]:
+        """Have a root rotated at the next start of the service; return its id, and that of the next one."""
 
     def open_copy(self, path: Path) -> AbstractContextManager[Connection]:
         """Open a database file that is not ours to change, read-only."""

@@ -30,6 +30,8 @@ from securecontext.validators.input import one_line
 
 NAME_CHARACTERS = 120
 """A folder's name for people is one line of at most so many characters."""
+PATH_CHARACTERS = 1_000
+"""Of a path that is kept as it is told."""
 READ_BYTES = 64 * 1024
 """So much is read of a file of a repository; what is looked for stands in its first lines."""
 MOST_BESIDE = 10_000
@@ -87,6 +89,28 @@ def locate(path: str, *, home: Path, machine: str, scope: str = "") -> Place:
         path_alias=f"path:{machine}:{top}",
         tree_alias=_tree_alias(machine, top, git),
     )
+
+
+def told(path: str, *, machine: str, owner: str) -> Place:
+    """Return the project that a folder of another user is to us: its path says it, the folder is not looked at.
+
+    Nothing is opened on another user's behalf, and whatever path somebody names leads to projects of its own alone.
+
+    Args:
+        path: a folder's path, absolute.
+        machine: `machine_id`.
+        owner: by whom it is named; no colon in it.
+
+    Raises:
+        InvalidInput: ``bad_path``.
+    """
+    top = Path(os.path.normpath("/" + path.lstrip("/")))
+    if not str(top).isprintable() or len(str(top)) > PATH_CHARACTERS:
+        raise InvalidInput(
+            "bad_path", "The path of the project's folder cannot be kept.", "Call from another folder."
+        )
+    name = one_line(top.name or str(top), NAME_CHARACTERS) or "unnamed"
+    return Place(top=top, name=name, path_alias=f"path:{machine}.{owner}:{top}", tree_alias=None)
 
 
 def marks(path: str) -> tuple[int, ...] | None:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from securecontext import __version__, rendezvous
 from securecontext.boundaries import limits
 from securecontext.handover import numbers
-from securecontext.service import guard
+from securecontext.service import activation, allocator, guard
 from securecontext.service.address import Address
 from securecontext.service.doors import WARM_SECONDS, Doors
 from securecontext.service.status import Status
 from securecontext.settings import Settings
-from securecontext.types.errors import InvalidInput, ZcError
+from securecontext.types.errors import Expired, InvalidInput, ZcError
 
 if TYPE_CHECKING:
     from securecontext.service.spool import Spool
@@ -35,6 +35,14 @@ BACKLOG = 1024
 TIDY_SECONDS = 600.0
 CHECKPOINT_SECONDS = 10.0
 """How often the service looks whether a ledger is due to be signed."""
+RULES_SECONDS = 3.0
+"""How long after its start the service begins to make the second set of rules against secrets ready."""
+RESCAN_SECONDS = 30.0
+"""How often it looks for what was stored before they were."""
+VERIFY_SECONDS = 300.0
+"""How often the service looks whether a ledger is due to be verified whole."""
+REST_SECONDS = 0.05
+"""How long that check rests after each thousand rows, which take it about 0.015 seconds."""
 LOOK_SECONDS = 1.0
 """How often the service looks whether clients still find it: those that do not, wait."""
 
@@ -77,11 +85,15 @@ class Daemon:
                 self._watch(address),
                 self._guarded(self._warm),
                 self._guarded(self._look_at_code),
+                self._guarded(self._look_for_secrets),
+                self._guarded(self._look_at_state),
                 self._again(self._tidy, TIDY_SECONDS),
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
+                self._again(self._verify, VERIFY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
             )
         ]
+        background += self._serve_others()
         _forget_reason(self.settings.home)
         log.info("serving %s, version %s, pid %d", self.settings.home, __version__, os.getpid())
         try:
@@ -89,6 +101,7 @@ class Daemon:
         finally:
             address.remove()
             self._server.close()
+            self.app.secret_rules.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)
@@ -154,6 +167,13 @@ class Daemon:
             self.listener.accept, sock=address.socket, limit=limits.LINE_BYTES, backlog=BACKLOG
         )
 
+    def _serve_others(self) -> list[asyncio.Task[None]]:
+        """Serve at the sockets that other users may come to, where this is a system service."""
+        principals = self.settings.principals
+        if principals is None:
+            return []
+        return activation.listen(self.settings.passed_sockets, principals, self.listener)
+
     async def _watch(self, address: Address) -> None:
         idle = self.settings.idle_minutes * 60
         pause = min(guard.BEAT_SECONDS, LOOK_SECONDS, max(0.05, idle / 4))
@@ -203,15 +223,42 @@ class Daemon:
     async def _tidy(self) -> None:
         await self.listener.run(self.app.tidy)
         await self.listener.run(self.app.ledgers.end_old_epoch)
+        await self.listener.run(allocator.give_back)
 
     async def _checkpoint(self) -> None:
         await self.listener.run(self.app.ledgers.checkpoint_due)
+
+    async def _verify(self) -> None:
+        await asyncio.to_thread(self.app.ledgers.verify_due, self._rest)
+
+    def _rest(self) -> None:
+        """Let others go first: what runs in the background takes a small part of the time, and none at the end."""
+        self.doors.let_pass()
+        time.sleep(REST_SECONDS)
+        if self._stopping is not None and self._stopping.is_set():
+            raise Expired(
+                "service_stopping", "The service is ending.", "What was begun is done at its next start."
+            )
 
     async def _look_at_code(self) -> None:
         if self.settings.strict_integrity:
             return  # it was looked at before anybody was served
         await asyncio.sleep(WARM_SECONDS)
         await self.listener.run(lambda: self.app.code.check(self.doors.let_pass))
+
+    async def _look_for_secrets(self) -> None:
+        """Make the second set of rules ready, then scan again what came before it."""
+        await self.listener.run(self.app.allow_secrets)
+        await asyncio.sleep(RULES_SECONDS)
+        await asyncio.to_thread(self.app.secret_rules.build)
+        await self._again(self._rescan, RESCAN_SECONDS)
+
+    async def _rescan(self) -> None:
+        await self.listener.run(lambda: self.app.secret_rules.rescan(self.doors.let_pass))
+
+    async def _look_at_state(self) -> None:
+        await asyncio.sleep(WARM_SECONDS)
+        await self.listener.run(lambda: self.app.state.check(self.doors.let_pass))
 
     async def _drain_spool(self) -> None:
         if self._spool is None:

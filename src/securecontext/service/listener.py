@@ -23,6 +23,8 @@ from securecontext.pipeline.callers import Caller, introduce
 from securecontext.pipeline.refusals import SESSION, RefusalLog, kind_of
 from securecontext.rpc.server import answer_line, refusal_line
 from securecontext.service import operator_door
+from securecontext.service.peers import DOORS as SHARED_DOORS
+from securecontext.service.peers import Peer, Peers
 from securecontext.service.terminal import terminal_of
 from securecontext.service.wire import Opening, read_opening
 from securecontext.types.errors import ContractBroken, Denied, InvalidInput, LimitReached, ZcError
@@ -111,15 +113,23 @@ class Listener:
     def _busy(self) -> bool:
         return self._under_way > 0 or any(flow.asked for flow in self._flows)
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
+    async def accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peers: Peers | None = None
+    ) -> None:
+        """Serve one connection to its end.
+
+        Args:
+            reader: from the client.
+            writer: to it.
+            peers: who may come; None for this user alone.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: a coroutine of a server runs in a task
         self._tasks.add(task)
         self.open += 1
         self._daemon.touched()
         try:
-            await self._attend(reader, writer)
+            await self._attend(reader, writer, peers)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -129,9 +139,11 @@ class Listener:
             self._tasks.discard(task)
             self._daemon.touched()
 
-    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _attend(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peers: Peers | None
+    ) -> None:
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, peers)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client went away, or does not read: it is owed nothing
         except LineTooLong:
@@ -143,14 +155,24 @@ class Listener:
         finally:
             await _hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("socket")
-        uid = rendezvous.peer_uid(peer)
-        if uid != os.getuid():
-            log.warning("a process of uid %d was refused", uid)
+    async def _admitted(self, uid: int, peers: Peers | None) -> Peer:
+        try:
+            if peers is not None:
+                return await self.run(lambda: peers.admit(uid))
+            if uid == os.getuid():
+                return Peer(uid)
             raise Denied(
                 "foreign_user", "This service belongs to another user.", "Use a service of your own."
             )
+        except ZcError:
+            log.warning("a process of uid %d was refused", uid)
+            raise
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peers: Peers | None
+    ) -> None:
+        peer = writer.get_extra_info("socket")
+        who = await self._admitted(rendezvous.peer_uid(peer), peers)
         if self.open > self.most:
             raise LimitReached(
                 "too_many_connections",
@@ -167,15 +189,22 @@ class Listener:
                 "The connection was not opened in time.",
                 "Use `zc`, the plugin, or an MCP client with `zc mcp`.",
             ) from error
+        if who.name and opening.door not in SHARED_DOORS:
+            raise Denied(
+                "not_at_this_socket",
+                "A system service is managed by its own user, not at the socket that others use.",
+                "Ask the administrator.",
+            )
+        terminal = "" if who.name else terminal_of(rendezvous.peer_pid(peer))
         match opening.door:
             case "hook":
-                await self._hook(opening, reader, writer)
+                await self._hook(opening, who, reader, writer)
             case "rpc":
-                await self._rpc(opening, uid, terminal_of(rendezvous.peer_pid(peer)), reader, writer)
+                await self._rpc(opening, who, terminal, reader, writer)
             case "mcp":
-                await self._mcp(opening, uid, reader, writer)
+                await self._mcp(opening, who, reader, writer)
             case "operator":
-                await self._operator(uid, terminal_of(rendezvous.peer_pid(peer)), reader, writer)
+                await self._operator(who.uid, terminal, reader, writer)
             case _:
                 await self._control(reader, writer)
 
@@ -221,7 +250,7 @@ class Listener:
     # Doors
 
     async def _hook(
-        self, opening: Opening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, opening: Opening, who: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         parts: list[bytes] = []
         size = 0
@@ -231,15 +260,14 @@ class Listener:
                 if size <= HOOK_BYTES:
                     parts.append(chunk)
         raw = b"".join(parts) if size <= HOOK_BYTES else b'{"unread_bytes": %d}' % size
-        uid = os.getuid()
         with self._daemon.doors.urgent(), self._owing():
-            answer, caller = await self.run(lambda: self._answer_hook(opening, uid, raw))
+            answer, caller = await self.run(lambda: self._answer_hook(opening, who, raw))
             await self._send(writer, answer.wire())
             if answer.refused is not None:
                 await self._enter(answer.refused, caller)
 
     def _answer_hook(
-        self, opening: Opening, uid: int, raw: bytes
+        self, opening: Opening, who: Peer, raw: bytes
     ) -> tuple[handlers.HookAnswer, Caller | None]:
         """Return the answer, and whose hook it is; None where the caller is refused."""
         payload = handlers.parse(raw)
@@ -248,27 +276,34 @@ class Listener:
             headers["project-path"] = payload["cwd"]
         headers.pop("session", None)
         try:
-            caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
+            caller = self._introduced(Standing.HOOK, "hook", who, headers)
         except ZcError as error:
             log.warning("a hook was refused: %s", error.code)
             claims = [headers.pop(name, "") for name in ("token", "agent")]
             if opening.word == "session-start" or not any(claims):
                 return handlers.refused(opening.word, error), None
             # The start has told the person. What tools do is entered all the same, as nobody's whose name it is not.
-            caller = introduce(self._app, Standing.HOOK, "hook", uid, headers)
+            caller = self._introduced(Standing.HOOK, "hook", who, headers)
         done = handlers.answer(self._app.corridor, caller, opening.word, payload)
         return done, handlers.in_session(caller, payload)
+
+    def _introduced(
+        self, own: Standing, door: str, who: Peer, headers: dict[str, str], terminal: str = ""
+    ) -> Caller:
+        """Return the caller at a door where the service's own user would have the standing named."""
+        standing = who.standing(own)
+        return introduce(self._app, standing, door, who.principal, headers, terminal=terminal, owner=who.name)
 
     async def _rpc(
         self,
         opening: Opening,
-        uid: int,
+        who: Peer,
         terminal: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         caller = await self.run(
-            lambda: introduce(self._app, Standing.PERSON, "cli", uid, opening.headers, terminal=terminal)
+            lambda: self._introduced(Standing.PERSON, "cli", who, opening.headers, terminal)
         )
         await self._send(writer, _greeting())
         while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
@@ -281,10 +316,10 @@ class Listener:
                 await self._send(writer, answer)
 
     async def _mcp(
-        self, opening: Opening, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, opening: Opening, who: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         server_module = await self._daemon.doors.mcp()
-        caller = await self.run(lambda: introduce(self._app, Standing.AGENT, "mcp", uid, opening.headers))
+        caller = await self.run(lambda: self._introduced(Standing.AGENT, "mcp", who, opening.headers))
         await self._send(writer, _greeting())
 
         async def run(work: Callable[[], T]) -> T:

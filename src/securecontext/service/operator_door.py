@@ -1,8 +1,9 @@
-"""The operator's own door: set a passphrase up, unlock a terminal, lock again.
+"""The operator's own door: set a passphrase up, unlock a terminal, lock again; make an escrow, and check with one.
 
 Apart from the operations, so that a passphrase never comes near the corridor, which enters arguments into the ledger
-and keeps answers. One line in, ``{"do", "passphrase"}``, one line out. What was asked and how it ended is an entry of
-the machine's ledger; the passphrase is nowhere in it.
+and keeps answers. One line in, ``{"do", "passphrase"}``, for ``recall`` also ``escrow`` and ``folder`` (of the project;
+empty for the machine's ledger); one line out. What was asked and how it ended is an entry of the machine's ledger; the
+passphrase is nowhere in it, nor is an escrow.
 """
 
 from __future__ import annotations
@@ -11,25 +12,37 @@ import json
 from typing import Any
 
 from securecontext.app import App
+from securecontext.storage.port import Store
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ledger import EntryDraft
 
 SESSION = "operator"
 DOOR = "operator"
+DOES = ("init", "unlock", "lock", "escrow", "recall")
 
 
 def attend(app: App, uid: int, terminal: str, line: bytes) -> dict[str, Any]:
     """Return the answer to one request, having entered it."""
     operation = "operator.unknown"
     refused: ZcError | None = None
+    answer: dict[str, Any] = {"ok": True}
     try:
-        do, passphrase = _parse(line)
+        do, passphrase, given = _parse(line)
         operation = f"operator.{do}"
         match do:
             case "init":
                 app.operator.init(passphrase, terminal)
             case "unlock":
                 app.operator.unlock(passphrase, terminal)
+            case "escrow":
+                app.operator.unlock(passphrase, terminal)
+                answer["escrow"] = app.ledgers.escrow(passphrase)
+            case "recall":
+                app.operator.refuse_without(terminal)
+                verdict = app.ledgers.verify_recalled(
+                    _store(app, given["folder"]), given["escrow"], passphrase
+                )
+                answer |= {"structured": verdict.as_dict(), "text": verdict.as_text()}
             case _:
                 app.operator.lock()
     except ZcError as error:
@@ -45,17 +58,30 @@ def attend(app: App, uid: int, terminal: str, line: bytes) -> dict[str, Any]:
         raise
     if refused is not None:
         raise refused
-    return {"ok": True}
+    return answer
 
 
-def _parse(line: bytes) -> tuple[str, str]:
+def _store(app: App, folder: str) -> Store:
+    """Return the store whose ledger is meant."""
+    if not folder:
+        return app.machine
+    project = app.known_project(folder)
+    if project is None:
+        raise InvalidInput(
+            "no_project", "This folder has no project.", "Call from a project's folder, or use --machine."
+        )
+    return app.store(project)
+
+
+def _parse(line: bytes) -> tuple[str, str, dict[str, str]]:
     try:
         asked = json.loads(line)
         do, passphrase = asked["do"], asked.get("passphrase", "")
-        if do not in ("init", "unlock", "lock") or not isinstance(passphrase, str):
+        given = {name: asked[name] for name in ("escrow", "folder")} if do == "recall" else {}
+        if do not in DOES or not all(isinstance(each, str) for each in (passphrase, *given.values())):
             raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInput(
             "unknown_request", "The operator's door does not know this request.", "Use `zc operator --help`."
         ) from None
-    return do, passphrase
+    return do, passphrase, given

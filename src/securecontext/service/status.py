@@ -46,6 +46,8 @@ class Status:
             "connections": self._listener.open - 1 + self._doors.http_clients,
             "memory_mb": round(usage.resident_bytes() / limits.MB, 1),
             "idle_minutes": self._app.settings.idle_minutes,
+            "secret_rules": self._app.secret_rules.state,
+            "secret_rules_trouble": self._app.secret_rules.trouble,
             "limits": self._limits(),
         }
 

@@ -29,6 +29,8 @@ for index, where in (
     (tables.ONE_ACTIVE, tables.facts.c.state == "active"),
     (tables.LEAVES, _LEAF.is_not(None)),
     (tables.UNSEQUENCED, _LEAF.is_(None)),
+    (tables.SEALED_FACTS, tables.is_sealed(tables.facts)),
+    (tables.SEALED_DOCUMENTS, tables.is_sealed(tables.documents)),
 ):
     index.dialect_options["postgresql"]["where"] = where
 

@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,10 +78,32 @@ class _Batch:
         self.scrub = True
 
 
-@dataclass(slots=True)
 class _Item:
-    job: Callable[[Transaction], Any]
-    future: Future[Any]
+    """A job and its outcome, which one thread waits for: a lock is the cheapest thing to wait at."""
+
+    __slots__ = ("_done", "_error", "_result", "job")
+
+    def __init__(self, job: Callable[[Transaction], Any]) -> None:
+        self.job = job
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def finish(self, result: Any, error: BaseException | None = None) -> None:
+        """Let the waiting thread go on, with a result or an error; once."""
+        self._result, self._error = result, error
+        self._done.release()
+
+    def outcome(self) -> Any:
+        """Wait for the result and return it, or raise the error."""
+        self._done.acquire()
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # no cycle of error, trace and this
+        return self._result
 
 
 def _stopping() -> ZcError:
@@ -132,7 +153,7 @@ class Writer:
 
     def run(self, job: Callable[[Transaction], T]) -> T:
         """Queue a job and wait for its durable result."""
-        item = _Item(job, Future())
+        item = _Item(job)
         with self._lock:
             if self._closed:
                 raise self._refusal()
@@ -148,7 +169,7 @@ class Writer:
                 self._serve([item])
             finally:
                 self._turn.release()
-        result: T = item.future.result()
+        result: T = item.outcome()
         return result
 
     def close(self, refusal: Callable[[], ZcError] = _stopping) -> None:
@@ -220,13 +241,13 @@ class Writer:
         except BaseException as error:  # noqa: BLE001 - every waiting caller must get an answer
             self._give_back()
             if len(batch) == 1:
-                batch[0].future.set_exception(self._told(error))
+                batch[0].finish(None, self._told(error))
                 return
             for item in batch:
                 self._serve([item])
             return
         for item, result in done:
-            item.future.set_result(result)
+            item.finish(result)
 
     def _attempt(self, connection: Connection, batch: list[_Item]) -> list[tuple[_Item, Any]]:
         """Run a batch to its durable end, or raise with nothing done."""

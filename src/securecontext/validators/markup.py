@@ -52,7 +52,7 @@ _MARKUP: Final = re.compile(
     rf"|{_SPACES.join('data')}{_SPACES}:\s*(?:text/html|text/xml|application/xhtml|application/xml|image/svg)",
     re.IGNORECASE | re.ASCII,
 )
-_TRAVERSAL: Final = re.compile(r"(?<!\.)\.\.;?[/\\]|\.{4,}[/\\]|[/\\]\.\.(?![.\w])")
+_TRAVERSAL: Final = re.compile(r"(?<!\.)\.\.;?[/\\]|(?<!\.)\.{4,}[/\\]|[/\\]\.\.(?![.\w])")
 _OVERLONG: Final = re.compile(r"%(?:c0|e0%80|f0%80%80|u00|u22)%?(?:ae|af|2e|2f|5c|15|9c)", re.IGNORECASE)
 """Dots and slashes in forms of UTF-8 that are longer than they may be, and in an escape that no standard knows."""
 _LONG_NUMBER: Final = re.compile(r"&#(x?)0*([0-9a-f]{8,})", re.IGNORECASE)

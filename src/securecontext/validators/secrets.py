@@ -1,15 +1,22 @@
-"""Find secrets in text and take them out: pure, in one linear reading.
+"""Find secrets in text and take them out: one place for every door, every store and the log.
 
-What is found never shows the secret: a finding carries its type, its place, the first eight hexadecimal
-digits of its SHA-256 to recognise it by, and a mask of four characters at each end when it can spare them.
+Our own rules (`secret_rules`) always answer. What else is worked with is an `Outfit`: a second engine, which takes
+seconds to be ready, what is allowed, and the key of fingerprints. It is put on once it is there, and from then on all
+who scan have it.
+
+What is found never shows the secret: a finding carries its type, its place, a fingerprint to recognise it by, and a
+mask of four characters at each end when it can spare them. A fingerprint is made with a key of this installation:
+whoever reads it cannot find a short password out by trying.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import re
-from dataclasses import dataclass
-from typing import Final
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 from securecontext.validators.secret_rules import Hit, random_runs, shaped
 
@@ -22,6 +29,7 @@ _GAP: Final = "\x0b"
 SHORTEST: Final = 8
 """No rule finds anything in fewer characters: the shortest is ``://:abc@``."""
 _NON_SPACE: Final = re.compile(r"\S*")
+FINGERPRINT_DIGITS: Final = 16
 
 SENSITIVE_NAMES: Final = frozenset(
     {
@@ -43,7 +51,7 @@ class Finding:
         type: which rule found it, such as ``github_pat``.
         start: offset of its first character.
         end: offset after its last character.
-        fingerprint: first 8 hexadecimal digits of its SHA-256 (UTF-8).
+        fingerprint: first 16 hexadecimal digits of its HMAC-SHA-256 (UTF-8).
         masked: ``first4***last4`` from 16 characters on, else ``***``.
     """
 
@@ -62,27 +70,89 @@ class Redacted:
     findings: tuple[Finding, ...]
 
 
-def scan(text: str) -> tuple[Finding, ...]:
+class Engine(Protocol):
+    """Finds secrets beside our own rules."""
+
+    def hits(self, text: str) -> Iterable[Hit]:
+        """Yield what it finds, in no order; hits may overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What is worked with beside our own rules.
+
+    Attributes:
+        key: of fingerprints, 32 bytes.
+        engine: the second set of rules; None while it is not ready.
+        allowed: fingerprints of what a person said is no secret.
+    """
+
+    key: bytes = field(repr=False)
+    engine: Engine | None = None
+    allowed: frozenset[str] = frozenset()
+
+
+_worn = Outfit(secrets.token_bytes(32))  # until an installation's own is put on, nothing is comparable
+
+
+def wear(
+    *, key: bytes | None = None, engine: Engine | None = None, allowed: frozenset[str] | None = None
+) -> None:
+    """Let all who scan from now on work with these as well; what is not named stays."""
+    global _worn  # one process has one installation, and its log is a door too
+    _worn = replace(
+        _worn,
+        key=_worn.key if key is None else key,
+        engine=_worn.engine if engine is None else engine,
+        allowed=_worn.allowed if allowed is None else allowed,
+    )
+
+
+def worn() -> Outfit:
+    """Return what all work with now."""
+    return _worn
+
+
+def engine_sees(text: str) -> bool:
+    """Say whether the second engine finds anything in a text that our own rules have been through."""
+    engine = _worn.engine
+    return engine is not None and any(True for _ in engine.hits(MARKER.sub(_blank, text)))
+
+
+def scan(text: str, outfit: Outfit | None = None) -> tuple[Finding, ...]:
     """Return the secrets of a text in order; overlapping ones are merged.
 
     Any string is allowed. Markers of `redact` are never found again.
+
+    Args:
+        text: to be read.
+        outfit: what is worked with; by default what all do.
     """
     if len(text) < SHORTEST:
         return ()
+    outfit = outfit or _worn
     # A secret that is taken out may uncover another one that touched it, so each round looks again at what is
     # left, with vertical tabs where secrets and markers were: white space that no rule reads across.
     # The offsets stay, and what `redact` leaves holds nothing.
     left = MARKER.sub(_blank, text) if "[REDACTED:" in text else text
     spans: list[Hit] = []
     rounds = 0
-    while hits := (list(shaped(left)) or list(random_runs(left))):
+    while hits := _hits(left, outfit.engine):
         rounds += 1
         if rounds > _ROUNDS:  # a chain of touching secrets: take the whole words
             hits = [_whole_word(left, hit) for hit in hits]
         hits = _merged(hits)
         spans += hits
         left = _without(left, hits)
-    return tuple(_finding(text, hit) for hit in _merged(spans))
+    found = (_finding(text, hit, outfit.key) for hit in _merged(spans))
+    return tuple(finding for finding in found if finding.fingerprint not in outfit.allowed)
+
+
+def _hits(text: str, engine: Engine | None) -> list[Hit]:
+    known = list(shaped(text))  # first: where two rules find the same, our own name stays
+    if engine is not None:
+        known += (hit for hit in engine.hits(text) if not text[hit.start : hit.end].isspace())
+    return known or list(random_runs(text))
 
 
 def redact(text: str) -> Redacted:
@@ -170,8 +240,8 @@ def _without(text: str, hits: list[Hit]) -> str:
     return "".join(parts)
 
 
-def _finding(text: str, hit: Hit) -> Finding:
+def _finding(text: str, hit: Hit, key: bytes) -> Finding:
     secret = text[hit.start : hit.end]
-    digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256").hex()
     masked = f"{secret[:4]}***{secret[-4:]}" if len(secret) >= _MASK_FROM else "***"
-    return Finding(hit.type, hit.start, hit.end, digest[:8], masked)
+    return Finding(hit.type, hit.start, hit.end, digest[:FINGERPRINT_DIGITS], masked)

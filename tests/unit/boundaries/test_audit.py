@@ -7,6 +7,7 @@ import pytest
 from securecontext.boundaries import chain
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.tail import tail
+from securecontext.boundaries.verdict import Status
 from securecontext.types.errors import Conflict, ContractBroken, InvalidInput, Tampered
 from tests.ledger_case import LOG, MOMENT, draft
 
@@ -102,6 +103,19 @@ def test_two_ledgers_on_one_stream_never_fork(case):
             assert ledger.append(case.connection, [draft()], MOMENT)[0].seq == turn + 1
         ledger.committed()
     assert case.verify().status == "OK"
+
+
+def test_a_batch_goes_on_behind_a_faster_writer_in_the_streams_where_there_was_one(case):
+    names = ("s1", "s2", "s3")
+    case.append(*[draft(name) for name in names])
+    other = Ledger(case.log, case.keyring)
+    with case.connection.begin():
+        other.append(case.connection, [draft("s2"), draft("s2")], MOMENT)
+    places = case.append(*[draft(name) for name in names], draft("s2"))
+    assert [(place.stream, place.seq) for place in places] == [
+        ("uid:1000/s1", 2), ("uid:1000/s2", 4), ("uid:1000/s3", 2), ("uid:1000/s2", 5),
+    ]  # fmt: skip
+    assert case.verify().status is Status.OK
 
 
 def test_a_second_first_entry_is_a_conflict_not_a_fork(case):

@@ -13,6 +13,7 @@ from securecontext.boundaries.policy import (
     Policy,
     Principal,
     Role,
+    Sight,
     Standing,
     decide,
 )
@@ -193,3 +194,12 @@ def test_an_operation_that_only_reads_asks_for_no_permission_to_write():
     for operation in CATALOGUE.values():
         if operation.effects is Effects.READS:
             assert not operation.permission.endswith(".write"), operation.name
+
+
+def test_rt_s3_04_a_text_of_a_class_that_nobody_knows_is_for_nobody():
+    for sight in (Sight("uid:1", None, person=True), Sight("uid:1", frozenset({"default"}))):
+        assert not sight.sees("secret", "uid:1")
+        assert sight.sees("internal", "uid:2") and sight.sees("restricted", "uid:1")
+    assert not Sight("uid:1", None).sees("restricted", "uid:2")
+    assert not Sight("uid:1", None, person=True, elsewhere=True).sees("confidential", "uid:1")
+    assert not Sight("uid:1", frozenset({"default"})).sees_fact("alice", "public", "uid:1")

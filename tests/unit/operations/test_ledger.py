@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.house_case import PERSON, House
+from tests.house_case import PERSON, House, in_role
+
+from securecontext.boundaries import token_register
+from securecontext.boundaries.marks import LASTS
+from securecontext.boundaries.policy import Principal, Role
+from securecontext.types.errors import Expired
 
 
 @pytest.fixture
@@ -45,3 +51,69 @@ def test_a_pipe_in_place_of_a_copy_is_refused_and_not_waited_for(
 )
 def test_what_is_no_file_is_a_plain_refusal(house: House, path: str, code: str) -> None:
     assert house.refused("audit.verify", PERSON, database=path) == code
+
+
+def with_token(house: House) -> Principal:
+    """A developer whose token counts."""
+    claims = house.app.machine.write(
+        lambda transaction: token_register.issue(
+            transaction.connection, agent="alice", role=Role.DEVELOPER, project=house.project.id,
+            issued_by="test", key=house.app.credentials.key_id, moment=house.moment,
+        )
+    )  # fmt: skip
+    return in_role(Role.DEVELOPER, project=house.project.id, token=claims.tid)
+
+
+def edited(house: House) -> None:
+    """Change an entry of the project's ledger behind the service's back."""
+    connection = sqlite3.connect(house.app.project_path(house.project.id))
+    connection.execute("UPDATE ledger_entries SET kind = 'refusal' WHERE seq = 1 AND stream = 'uid:1000/s1'")
+    connection.commit()
+    connection.close()
+
+
+def test_a_check_that_is_asked_to_reads_what_was_found_good_before(house: House) -> None:
+    house.remember("k", "v")
+    assert house.do("audit.verify", PERSON)["check"] == "full"
+    edited(house)
+    assert house.do("audit.verify", PERSON)["check"] == "incremental"
+    found = house.do("audit.verify", PERSON, full=True)
+    assert (found["check"], found["status"], found["broken_kind"]) == ("full", "TAMPERED", "altered_column")
+    assert house.do("audit.verify", PERSON)["status"] == "TAMPERED"
+
+
+def test_a_chain_is_verified_for_an_agent_from_the_same_mark_and_whole_when_it_asks(house: House) -> None:
+    house.remember("k", "v")
+    house.do("audit.verify", PERSON)
+    agent = with_token(house)
+    assert house.do("zc_verify_audit_chain", agent)["check"] == "incremental"
+    edited(house)
+    assert house.do("zc_verify_audit_chain", agent, full=True)["status"] == "TAMPERED"
+
+
+def test_the_service_reads_every_open_ledger_whole_once_a_day(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.remember("k", "v")
+    house.do("audit.verify", PERSON)
+    house.do("audit.verify", PERSON, machine=True)
+    paused: list[int] = []
+    edited(house)
+    house.app.ledgers.verify_due(lambda: paused.append(1))
+    assert (paused, caplog.records) == ([], [])
+    house.moment += LASTS
+    house.app.ledgers.verify_due(lambda: paused.append(1))
+    assert paused
+    assert [
+        "TAMPERED" in record.getMessage() for record in caplog.records if record.levelname == "ERROR"
+    ] == [True]
+
+
+def test_a_check_in_the_background_can_be_broken_off(house: House) -> None:
+    house.remember("k", "v")
+
+    def stop() -> None:
+        raise Expired("service_stopping", "The service is ending.", "Later.")
+
+    house.app.ledgers.verify_due(stop)
+    assert house.do("audit.verify", PERSON)["check"] == "full", "nothing is remembered of a part"

@@ -152,7 +152,7 @@ def test_secrets_are_taken_out_and_told_by_field_type_and_fingerprint():
     assert SECRET not in taken.given.model_dump_json() + str(taken.plain) + str(taken.digested)
     assert [r.field for r in taken.redactions] == ["value", "queries"]
     assert {r.type for r in taken.redactions} == {"github_pat"}
-    assert all(len(r.fingerprint) == 8 for r in taken.redactions)
+    assert all(len(r.fingerprint) == 16 for r in taken.redactions)
 
 
 def test_a_field_that_may_be_absent_is_cleaned_like_any_other():

@@ -8,10 +8,25 @@ from subprocess import run
 
 import pytest
 
-from securecontext.projects.identity import locate, machine_id
+from securecontext.projects.identity import locate, machine_id, told
 from securecontext.projects.predecessor import hash_of, hashes, spellings
 from securecontext.types.errors import InvalidInput
 from securecontext.types.places import Place
+
+
+def test_w_27_a_folder_of_another_user_is_told_by_its_path_alone_and_is_nobody_elses(tmp_path):
+    """Nothing is looked at: neither whether there is such a folder, nor what lies in it."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref: x")
+    path = str(tmp_path / "sub")
+    alice, bob = (told(path, machine="m", owner=owner) for owner in ("alice", "bob"))
+    assert (alice.path_alias, alice.tree_alias, alice.name) == (f"path:m.alice:{path}", None, "sub")
+    assert bob.path_alias != alice.path_alias
+    spelled = (path + "/", "/" + path, f"{tmp_path}/x/../sub/.")
+    assert {told(each, machine="m", owner="alice") for each in spelled} == {alice}
+    for bad in ("/a\nb", "/\udc80", "/" + "x" * 1_001, "/a\u202eb"):
+        with pytest.raises(InvalidInput):
+            told(bad, machine="m", owner="alice")
 
 
 def git(*words: str | Path) -> None:

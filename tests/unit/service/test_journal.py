@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rules_case import all_rules, engine_of_rules, hugging_face
 
 from securecontext.service import journal
 from securecontext.settings import VARIABLES
+
+__all__ = ["all_rules", "engine_of_rules"]
 
 
 @pytest.fixture
@@ -37,6 +40,14 @@ def log(tmp_path: Path) -> Iterator[logging.Logger]:
 
 def lines(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (home / journal.FILE).read_text().splitlines()]
+
+
+def test_rt_s1_01_a_secret_that_only_the_second_set_of_rules_knows_does_not_reach_the_disk_either(
+    log: logging.Logger, tmp_path: Path, all_rules: object
+) -> None:
+    log.warning("the heron showed %s", hugging_face())
+    (line,) = lines(tmp_path)
+    assert line["event"] == "the heron showed [REDACTED:huggingface_access_token]"
 
 
 def test_rt_s1_01_a_secret_in_a_record_is_redacted_before_it_reaches_the_disk(
