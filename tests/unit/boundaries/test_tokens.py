@@ -83,7 +83,8 @@ def test_the_key_is_what_the_published_derivation_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "holds"), [(-1, False), (0, False), (1, True), (TTL_SECONDS, True), (TTL_SECONDS + 1, False)]
+    ("seconds", "holds"),
+    [(-1, False), (0, False), (1, True), (TTL_SECONDS, True), (TTL_SECONDS + 1, False)],
 )
 def test_no_token_lasts_longer_than_a_day_or_ends_before_it_begins(
     key: TokenKey, seconds: int, holds: bool
