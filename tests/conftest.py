@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.engines.fixtures import (  # noqa: F401 - fixtures are found by their names here
     _migrated_template,
@@ -21,6 +22,7 @@ from tests.engines.fixtures import (  # noqa: F401 - fixtures are found by their
 from tests.no_quiet_skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 from tests.tools import Tools, find_tools
 
+settings.register_profile("deep", max_examples=2_000, deadline=None)  # of `make soak`
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOOLS = find_tools(dict(os.environ))  # looked up before any test has a home of its own
 

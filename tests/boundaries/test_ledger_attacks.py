@@ -17,7 +17,8 @@ import pytest
 import securecontext
 from securecontext.boundaries import audit, chain, sequencer
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.keys import ROOTS, Keyring
+from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.roots import ROOTS
 from securecontext.boundaries.verify import verify
 from securecontext.types.errors import Tampered, Unavailable
 from tests.ledger_case import LOG, MOMENT, SQLITE_ALONE, Case, draft
@@ -186,7 +187,8 @@ def test_w_06_an_emptied_ledger_is_never_ok(filled):
 FIRST_START = """
 import sys
 from pathlib import Path
-from securecontext.boundaries.keys import ROOTS, Keyring
+from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.roots import ROOTS
 print("ready", flush=True)
 sys.stdin.readline()
 ring = Keyring.open(Path(sys.argv[1]))

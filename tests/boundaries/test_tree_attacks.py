@@ -46,6 +46,7 @@ def test_what_is_under_checkpoints_and_anchors_is_ok(filled):
 
 
 def test_entries_of_an_erased_epoch_still_verify_and_their_streams_go_on(filled):
+    """RT-S1-07."""
     filled.end_epoch()
     assert status(filled) == "OK"
     again = Ledger(filled.log, Keyring.open(filled.keyring.folder))
@@ -189,6 +190,7 @@ def test_the_emptied_log_is_named(filled):
         ("UPDATE ledger_checkpoints SET kid = 'sig_eve.0'", "altered_checkpoint"),
         ("UPDATE ledger_checkpoints SET size = size + 1", "altered_checkpoint"),
         ("DELETE FROM ledger_checkpoints", "altered_leaf"),
+        ("DELETE FROM ledger_checkpoints WHERE size < 200", "missing_checkpoint"),
         ("DELETE FROM ledger_tiles", "root_mismatch"),
         ("DELETE FROM ledger_tiles WHERE level = 1", "root_mismatch"),
         ("UPDATE ledger_entries SET leaf_index = NULL WHERE entry = 50", "missing_leaf"),

@@ -35,10 +35,11 @@ from securecontext.boundaries.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.door_token import DoorToken, open_token
 from securecontext.boundaries.git_notes import GitNotes
 from securecontext.boundaries.installation import Installation
-from securecontext.boundaries.keys import Keyring, RootName
+from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.operator import Operator
 from securecontext.boundaries.policy import Policy
+from securecontext.boundaries.roots import RootName
 from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts

@@ -16,7 +16,8 @@ from datetime import datetime
 from pathlib import Path
 
 from securecontext.boundaries import baseline, data_keys, token_register
-from securecontext.boundaries.keys import Keyring, RootName
+from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.roots import RootName
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft

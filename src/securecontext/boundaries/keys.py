@@ -23,51 +23,37 @@ at the next start, before anybody uses the old one, what depends on it is made a
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
-from securecontext.boundaries import aead, private_files
+from securecontext.boundaries import private_files
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
+from securecontext.boundaries.roots import (
+    ROOT_BYTES,
+    ROOTS,
+    SEEDED,
+    SEEDED_ID,
+    Root,
+    RootName,
+    hkdf,
+    load,
+    parse,
+    ratcheted,
+    root_of,
+    unusable,
+)
 from securecontext.contracts import ensure, require
 from securecontext.types.errors import Conflict, InvalidInput, Unavailable
 from securecontext.types.ids import new_id
 
-RootName = Literal["ledger", "encryption", "tokens", "skills"]
-ROOTS: tuple[RootName, ...] = ("ledger", "encryption", "tokens", "skills")
-SEEDED: tuple[RootName, ...] = ("encryption", "tokens", "skills")
-ROOT_BYTES = 64
 SECRET_MIN_BYTES = 32
 STREAM_KEYS_CACHED = 4096
-SEEDED_ID = "seeded"
-SEED_LABEL = "securecontext/root/v1/seeded"
-RATCHET_LABEL = "securecontext/ledger/v1/ratchet"
-
-
-@dataclass(frozen=True, slots=True)
-class _Root:
-    """A root in memory; its bytes never show in a repr."""
-
-    name: RootName
-    signer: str
-    epoch: int
-    secret: bytes = field(repr=False)
-
-    @property
-    def kid(self) -> str:
-        return f"{self.signer}.{self.epoch}"
-
-    def line(self) -> bytes:
-        encoded = base64.b64encode(self.secret).decode()
-        return f"securecontext-root v1 {self.name} {self.signer} {self.epoch} {encoded}\n".encode()
 
 
 class Keyring:
@@ -84,15 +70,15 @@ class Keyring:
     @require(
         lambda roots: all(len(root.secret) == ROOT_BYTES for root in roots.values()), "each root is whole"
     )
-    def __init__(self, folder: Path, roots: dict[RootName, _Root]) -> None:
+    def __init__(self, folder: Path, roots: dict[RootName, Root]) -> None:
         self._folder = folder
         self._roots = roots
         self._writing = roots["ledger"]
         """The ledger root of the epoch that is written in: the stored one, or while an epoch ends the one after it."""
-        self._recalled: dict[int, _Root] = {}
+        self._recalled: dict[int, Root] = {}
         """Roots of past epochs that an escrow gave back, by epoch: to check with, never to write."""
         self._lock = threading.Lock()
-        self._derived: Callable[[_Root, str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
+        self._derived: Callable[[Root, str, str], bytes] = lru_cache(maxsize=STREAM_KEYS_CACHED)(_stream_key)
 
     @classmethod
     def open(cls, folder: Path, machine_secret: bytes | None = None) -> Keyring:
@@ -119,9 +105,9 @@ class Keyring:
             )
         try:
             with private_files.opened(folder) as descriptor:
-                roots = {name: _root(descriptor, folder, name, machine_secret) for name in ROOTS}
+                roots = {name: root_of(descriptor, folder, name, machine_secret) for name in ROOTS}
         except OSError as error:
-            raise _unusable(folder, error) from error
+            raise unusable(folder, error) from error
         return cls(folder, roots)
 
     @property
@@ -164,13 +150,13 @@ class Keyring:
             Unavailable: as `stream_key_for`.
         """
         root = self._writing if kid is None else self._root_for(kid)
-        return _hkdf(root.secret, canonical([label]), length)
+        return hkdf(root.secret, canonical([label]), length)
 
     def begin_epoch(self) -> str:
         """Write with the next root from now on; return the key id of the epoch that is to end."""
         with self._lock:
             ending = self._roots["ledger"]
-            self._writing = _ratcheted(ending)
+            self._writing = ratcheted(ending)
             return ending.kid
 
     @ensure(
@@ -203,11 +189,11 @@ class Keyring:
             InvalidInput: ``escrow_foreign``: the present root does not follow from that one.
         """
         present = self._roots["ledger"]
-        past = _parse(line, self._folder / "ledger.root", "ledger")
+        past = parse(line, self._folder / "ledger.root", "ledger")
         recalled = Keyring(self._folder, dict(self._roots))
         while past.epoch < present.epoch:
             recalled._recalled[past.epoch] = past
-            past = _ratcheted(past)
+            past = ratcheted(past)
         if past.kid != present.kid or not secrets.compare_digest(past.secret, present.secret):
             raise InvalidInput(
                 "escrow_foreign",
@@ -233,7 +219,7 @@ class Keyring:
                 f"The {name} root is not rotated so.",
                 "The ledger's root is with `zc audit end-epoch`; a root from ZC_MACHINE_SECRET lasts as long as that.",
             )
-        made = _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
+        made = Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
         with self._lock, self._opened() as descriptor:
             private_files.replace(descriptor, f"{name}.next", made.line())
         return made.signer
@@ -245,7 +231,7 @@ class Keyring:
             Unavailable: as `open`.
         """
         with self._opened() as descriptor:
-            found = _load(descriptor, self._folder, name, "next")
+            found = load(descriptor, self._folder, name, "next")
         return None if found is None else found.secret
 
     @ensure(lambda self, name: self._roots[name].signer != SEEDED_ID, "what was planned has an id of its own")
@@ -256,7 +242,7 @@ class Keyring:
             Unavailable: as `open`; the old root goes on.
         """
         with self._lock, self._opened() as descriptor:
-            coming = _load(descriptor, self._folder, name, "next")
+            coming = load(descriptor, self._folder, name, "next")
             if coming is not None:
                 private_files.replace(descriptor, f"{name}.root", coming.line())
                 private_files.remove(descriptor, f"{name}.next")
@@ -268,7 +254,7 @@ class Keyring:
             with private_files.opened(self._folder) as descriptor:
                 yield descriptor
         except OSError as error:
-            raise _unusable(self._folder, error) from error
+            raise unusable(self._folder, error) from error
 
     def _epoch(self, kid: str) -> int:
         """Return the epoch that a key id of ours names; -1 for another one."""
@@ -276,7 +262,7 @@ class Keyring:
         plain = epoch.isascii() and epoch.isdigit() and len(epoch) < 10 and str(int(epoch)) == epoch
         return int(epoch) if plain and signer == self._writing.signer else -1
 
-    def _root_for(self, kid: str) -> _Root:
+    def _root_for(self, kid: str) -> Root:
         stored, writing = self._roots["ledger"], self._writing
         if kid == writing.kid:
             return writing
@@ -292,7 +278,7 @@ class Keyring:
                 "What was written with it is vouched for by the checkpoints: run `zc audit verify`.",
             )
         if epoch == stored.epoch + 1:  # a death left it in the database before the file was written
-            return _ratcheted(stored)
+            return ratcheted(stored)
         raise Unavailable(
             "ledger_key_unknown",
             "The ledger names a key that this installation does not hold.",
@@ -310,76 +296,5 @@ class Keyring:
         raise TypeError("a keyring is never serialised")
 
 
-def _stream_key(root: _Root, log: str, stream: str) -> bytes:
-    return _hkdf(root.secret, canonical([STREAM_KEY_LABEL, log, stream]), KEY_BYTES)
-
-
-@ensure(lambda result, root: result.secret != root.secret, "a root of the next epoch is another one")
-def _ratcheted(root: _Root) -> _Root:
-    secret = _hkdf(root.secret, canonical([RATCHET_LABEL]), ROOT_BYTES)
-    return _Root(root.name, root.signer, root.epoch + 1, secret)
-
-
-def _unusable(folder: Path, error: OSError) -> Unavailable:
-    return Unavailable(
-        "key_folder_unusable",
-        f"The key folder {folder} cannot be used: {error.strerror}.",
-        f"Make sure that {folder.parent} exists, is writable and has free space, then start again.",
-    )
-
-
-def _hkdf(secret: bytes, info: bytes, length: int) -> bytes:
-    return aead.derive(secret, b"", info, length)
-
-
-def _root(descriptor: int, folder: Path, name: RootName, machine_secret: bytes | None) -> _Root:
-    stored = _load(descriptor, folder, name)
-    if machine_secret is not None and name in SEEDED:
-        seed = _hkdf(machine_secret, canonical([SEED_LABEL, name]), ROOT_BYTES)
-        if stored is not None and not secrets.compare_digest(stored.secret, seed):
-            raise Unavailable(
-                "root_conflict",
-                f"{folder / name}.root holds another root than the machine secret gives; using either would hide "
-                "what was made with the other.",
-                f"Unset ZC_MACHINE_SECRET, or move {folder / name}.root away to give up what it protects.",
-            )
-        return stored or _Root(name, SEEDED_ID, 0, seed)
-    if stored is not None:
-        return stored
-    made = _Root(name, new_id("sig"), 0, secrets.token_bytes(ROOT_BYTES))
-    private_files.make(descriptor, f"{name}.root", made.line())
-    stored = _load(descriptor, folder, name)  # ours, or that of a process that was first
-    if stored is None:
-        raise FileNotFoundError(2, "a root file vanished while it was made")
-    return stored
-
-
-def _load(descriptor: int, folder: Path, name: RootName, suffix: str = "root") -> _Root | None:
-    path = folder / f"{name}.{suffix}"
-
-    def refuse(what: str, hint: str) -> Unavailable:
-        return Unavailable("root_file_unsafe", f"The key file {path} {what}.", hint)
-
-    data = private_files.load(descriptor, path, refuse)
-    return None if data is None else _parse(data, path, name)
-
-
-def _parse(data: bytes, path: Path, name: RootName) -> _Root:
-    """Return the root that a file's one line holds; its exact spelling is demanded. No message shows its bytes."""
-    malformed = Unavailable(
-        "root_file_malformed",
-        f"The key file {path} is damaged, or is not the {name} root.",
-        f"Restore it from your backup; without one, move it away (`mv {path} {path}.aside`) to start a new root.",
-    )
-    try:
-        mark, version, found, signer, epoch, encoded = data.decode("ascii").split(" ")
-        root = _Root(name, signer, int(epoch), base64.b64decode(encoded, validate=False))
-    except (ValueError, binascii.Error):
-        raise malformed from None
-    if (mark, version, found) != ("securecontext-root", "v1", name) or len(root.secret) != ROOT_BYTES:
-        raise malformed
-    if root.epoch < 0 or root.line() != data or not 1 <= len(signer) <= 40 or "." in signer:
-        raise malformed
-    if root.epoch != 0 and name != "ledger":
-        raise malformed
-    return root
+def _stream_key(root: Root, log: str, stream: str) -> bytes:
+    return hkdf(root.secret, canonical([STREAM_KEY_LABEL, log, stream]), KEY_BYTES)

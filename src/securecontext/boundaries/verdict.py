@@ -37,6 +37,7 @@ class Broken(StrEnum):
     MISSING_LEAF = "missing_leaf"
     ROOT_MISMATCH = "root_mismatch"
     ALTERED_CHECKPOINT = "altered_checkpoint"
+    MISSING_CHECKPOINT = "missing_checkpoint"
     ALTERED_SIGNERS = "altered_signers"
     ALTERED_ANCHOR = "altered_anchor"
     ANCHOR_MISMATCH = "anchor_mismatch"
@@ -60,6 +61,7 @@ EXPLAINED = {
     Broken.MISSING_LEAF: "the entry that was placed here in the tree is missing",
     Broken.ROOT_MISMATCH: "the tree is not the one that was signed at this size",
     Broken.ALTERED_CHECKPOINT: "the checkpoint of this size is not one that was signed",
+    Broken.MISSING_CHECKPOINT: "the checkpoint that was anchored at this size is missing",
     Broken.ALTERED_SIGNERS: "the list of signing keys is not what was written",
     Broken.ALTERED_ANCHOR: "a line of the anchors is not what was written",
     Broken.ANCHOR_MISMATCH: "the ledger is not the one that was anchored at this size",
@@ -69,6 +71,7 @@ OF_THE_TREE = frozenset(
         Broken.MISSING_LEAF,
         Broken.ROOT_MISMATCH,
         Broken.ALTERED_CHECKPOINT,
+        Broken.MISSING_CHECKPOINT,
         Broken.ALTERED_SIGNERS,
         Broken.ALTERED_ANCHOR,
         Broken.ANCHOR_MISMATCH,

@@ -54,4 +54,6 @@ def check_anchors(
             note(Broken.ANCHOR_MISMATCH, "", point.size)
         else:
             size = max(size, point.size)
+            if point.size not in roots:  # committed before it was anchored, and none is ever removed
+                note(Broken.MISSING_CHECKPOINT, "", point.size)
     return Anchored(size, beyond)

@@ -35,6 +35,8 @@ BACKLOG = 1024
 TIDY_SECONDS = 600.0
 CHECKPOINT_SECONDS = 10.0
 """How often the service looks whether a ledger is due to be signed."""
+GIVE_BACK_SECONDS = 60.0
+"""How often memory that lies free is given back to the system."""
 RULES_SECONDS = 3.0
 """How long after its start the service begins to make the second set of rules against secrets ready."""
 RESCAN_SECONDS = 30.0
@@ -91,6 +93,7 @@ class Daemon:
                 self._again(self._checkpoint, CHECKPOINT_SECONDS),
                 self._again(self._verify, VERIFY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
+                self._again(self._give_back, GIVE_BACK_SECONDS),
             )
         ]
         background += self._serve_others()
@@ -223,7 +226,6 @@ class Daemon:
     async def _tidy(self) -> None:
         await self.listener.run(self.app.tidy)
         await self.listener.run(self.app.ledgers.end_old_epoch)
-        await self.listener.run(allocator.give_back)
 
     async def _checkpoint(self) -> None:
         await self.listener.run(self.app.ledgers.checkpoint_due)
@@ -245,6 +247,9 @@ class Daemon:
             return  # it was looked at before anybody was served
         await asyncio.sleep(WARM_SECONDS)
         await self.listener.run(lambda: self.app.code.check(self.doors.let_pass))
+
+    async def _give_back(self) -> None:
+        await self.listener.run(allocator.give_back)
 
     async def _look_for_secrets(self) -> None:
         """Make the second set of rules ready, then scan again what came before it."""

@@ -36,6 +36,8 @@ T = TypeVar("T")
 PATIENCE_MS = 10_000
 """How long it is waited for another program that holds the file."""
 SCRUB_PATIENCE_MS = 200
+CACHE_KIB = 1024
+"""Pages that each connection keeps; the system's own cache lies below it, and a service has ten connections."""
 QUICK_CHECK_BYTES = 64 * 1024 * 1024
 """A file up to this size is checked page by page when it is opened; a larger one by its header and schema."""
 
@@ -55,6 +57,7 @@ def _connect(path: Path, *, writer: bool) -> sqlite3.Connection:
     # The writer moves pages into the file while nobody waits (see `scrub`), not in the middle of a call.
     connection.execute("PRAGMA wal_autocheckpoint = 16000")
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute(VOCABULARY)
     if not writer:
         connection.execute("PRAGMA query_only = ON")

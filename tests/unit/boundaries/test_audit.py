@@ -47,6 +47,7 @@ def test_a_log_emptied_under_a_running_service_is_not_opened_again(filled):
 
 
 def test_a_secret_never_reaches_the_database(case):
+    """RT-S0-10."""
     body = {"operation": "zc_remember", "arguments": {"key": "k", "value": "hunter2"}}
     case.append(draft(body=body, secrets={"value": "hunter2"}), draft(secrets={"other": "hunter2"}))
     stored = case.rows("SELECT * FROM ledger_entries") + case.rows("SELECT * FROM ledger_bodies")

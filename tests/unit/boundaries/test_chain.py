@@ -83,6 +83,7 @@ def test_the_golden_vectors_hold_for_an_outsider():
 
 
 def test_the_ledger_writes_the_golden_vectors(tmp_path, ledger_connection):
+    """RT-S3-06: the same bytes on both engines."""
     (tmp_path / "keys").mkdir(mode=0o700)
     (tmp_path / "keys" / "ledger.root").write_text(GOLDEN["root_file"])
     (tmp_path / "keys" / "ledger.root").chmod(0o600)

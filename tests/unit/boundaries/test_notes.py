@@ -3,10 +3,15 @@ import contextlib
 import pickle
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from securecontext.boundaries.notes import (
+    MOST_BYTES,
+    MOST_SIGNATURES,
     Checkpoint,
     PublicKeys,
     SigningKeys,
@@ -123,3 +128,108 @@ def test_a_key_of_an_unknown_kind_signs_nothing():
         with pytest.raises(Tampered) as refused:
             open_note(made.sign(POINT.text()), made.public)
         assert refused.value.code == "note_not_signed"
+
+
+def lines_of(note):
+    text, _, tail = note.rpartition("\n\n")
+    return text, tail.splitlines()
+
+
+def test_a_witness_may_sign_before_us_too():
+    text, ours = lines_of(NOTE)
+    _, others = lines_of(OTHER.sign(POINT.text()))
+    assert open_note("\n".join([text, "", *others, *ours, ""]), KEYS.public) == POINT.text()
+
+
+def test_a_text_of_several_parts_is_one_text():
+    text = "one\n\ntwo\n"
+    assert open_note(KEYS.sign(text), KEYS.public) == text
+
+
+def test_as_many_signatures_and_bytes_as_are_allowed_and_no_more():
+    text, ours = lines_of(NOTE)
+    _, others = lines_of(OTHER.sign(POINT.text()))
+    for count, holds in ((MOST_SIGNATURES - 2, True), (MOST_SIGNATURES - 1, False)):
+        note = "\n".join([text, "", *ours, *(others[:1] * count), ""])
+        if holds:
+            assert open_note(note, KEYS.public) == POINT.text()
+        else:
+            with pytest.raises(Tampered, match="form"):
+                open_note(note, KEYS.public)
+    long = "x" * MOST_BYTES + "\n"
+    for note, holds in (
+        (padded(MOST_BYTES), True),
+        (padded(MOST_BYTES + 1), False),
+        (KEYS.sign(long), False),
+    ):
+        if holds:
+            assert signer_of(note) == "sig_a.0"
+        else:
+            with pytest.raises(Tampered, match="form"):
+                signer_of(note)
+
+
+def padded(length):
+    """A note of so many characters: the signature of somebody unknown, who needs no more than a name, fills it up."""
+    filler = length - len(NOTE) - len("—  AAAAAAAA\n")
+    return f"{NOTE}— {'w' * filler} AAAAAAAA\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text, first, second: f"{text}\n\n{first}\n{second}",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\nmore",
+        lambda text, first, second: f"{text}\n\n",
+        lambda text, first, second: f"{text}\n\n{first.removeprefix('— ')}\n{second}\n",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\n— AAAAAAAA\n",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\n— a b AAAAAAAA\n",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\n—  AAAAAAAA\n",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\n— a AAAA\n",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\n— a AAAAAAB=\n",
+        lambda text, first, second: f"{text}\n\n{first}\n{second}\n— a AAAAAAA*=\n",
+    ],
+)
+def test_whatever_is_not_spelt_as_a_note_is_none(change):
+    text, (first, second) = lines_of(NOTE)
+    for opened in (lambda note: open_note(note, KEYS.public), signer_of):
+        with pytest.raises(Tampered) as refused:
+            opened(change(text, first, second))
+        assert refused.value.code == "note_malformed"
+
+
+@pytest.mark.parametrize(
+    "other", [ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP256K1())]
+)
+def test_a_second_key_on_another_curve_signs_nothing_although_its_signature_holds(other):
+    der = other.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    claimed = PublicKeys("sig_a.0", KEYS.public.ed25519, der)
+    text, (first, _) = lines_of(NOTE)
+    signature = other.sign(POINT.text().encode(), ec.ECDSA(SHA256()))
+    line = "— securecontext/sig_a.0 " + base64.b64encode(claimed._ids[1] + signature).decode()
+    with pytest.raises(Tampered) as refused:
+        open_note(f"{text}\n\n{first}\n{line}\n", claimed)
+    assert refused.value.code == "note_not_signed"
+
+
+def test_a_second_key_of_another_kind_signs_nothing():
+    other = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    der = other.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    claimed = PublicKeys("sig_a.0", KEYS.public.ed25519, der)
+    text, (first, _) = lines_of(NOTE)
+    line = "— securecontext/sig_a.0 " + base64.b64encode(claimed._ids[1] + bytes(64)).decode()
+    with pytest.raises(Tampered) as refused:
+        open_note(f"{text}\n\n{first}\n{line}\n", claimed)
+    assert refused.value.code == "note_not_signed"
+
+
+def test_the_empty_tree_has_a_checkpoint_and_a_negative_one_has_none():
+    empty = Checkpoint("log_x", 0, bytes(32))
+    assert parse_checkpoint(empty.text()) == empty
+    for none in (
+        Checkpoint("log_x", -1, bytes(32)),
+        Checkpoint("", 1, bytes(32)),
+        Checkpoint("log_x", 1, bytes(31)),
+    ):
+        with pytest.raises(Tampered):
+            parse_checkpoint(none.text())

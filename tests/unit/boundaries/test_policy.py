@@ -16,6 +16,7 @@ from securecontext.boundaries.policy import (
     Sight,
     Standing,
     decide,
+    sight_of,
 )
 from securecontext.pipeline.operation import CATALOGUE, Effects
 from securecontext.types.errors import Denied, Unauthenticated
@@ -203,3 +204,26 @@ def test_rt_s3_04_a_text_of_a_class_that_nobody_knows_is_for_nobody():
     assert not Sight("uid:1", None).sees("restricted", "uid:2")
     assert not Sight("uid:1", None, person=True, elsewhere=True).sees("confidential", "uid:1")
     assert not Sight("uid:1", frozenset({"default"})).sees_fact("alice", "public", "uid:1")
+
+
+CLASSES = ("public", "internal", "confidential", "restricted", "unheard of", "")
+
+
+@pytest.mark.parametrize("classification", CLASSES)
+@pytest.mark.parametrize("created_by", ["uid:1000", "agent:bob"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("person", [False, True])
+def test_who_sees_a_text_follows_from_its_class_its_author_and_the_place(
+    classification, created_by, elsewhere, person
+):
+    who = Principal("uid:1000", Standing.PERSON if person else Standing.AGENT, "mcp", "s1")
+    sight = sight_of(who, elsewhere=elsewhere)
+    wanted = {
+        "public": True,
+        "internal": True,
+        "confidential": not elsewhere,
+        "restricted": not elsewhere and (person or created_by == "uid:1000"),
+    }.get(classification, False)
+    assert sight.sees(classification, created_by) == wanted
+    for notebook, open_to_it in ((who.namespace, True), (SHARED_NAMESPACE, True), ("of-another", person)):
+        assert sight.sees_fact(notebook, classification, created_by) == (wanted and open_to_it)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Role
@@ -67,3 +71,28 @@ def test_the_longest_token_that_can_be_issued_is_read(key: TokenKey) -> None:
     said = Claims("t" * 64, "a" * 64, Role.ORCHESTRATOR, "p" * 64, "s" * 64, START, START + TTL_SECONDS)
     token = key.sign(said)
     assert len(token) <= CHARACTERS and key.open(token, at(1)) == said
+
+
+def test_the_key_is_what_the_published_derivation_gives(tmp_path: Path) -> None:
+    """Else a new version would refuse every token of the one before."""
+    ring = Keyring.open(tmp_path / "keys")
+    info = b'["securecontext/tokens/v1/session"]'
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(ring.root("tokens"))
+    body, _, mac = TokenKey(ring).sign(SAID).rpartition(".")
+    assert hmac.digest(derived, body.encode(), "sha256").hex() == mac
+
+
+@pytest.mark.parametrize(
+    ("seconds", "holds"),
+    [(-1, False), (0, False), (1, True), (TTL_SECONDS, True), (TTL_SECONDS + 1, False)],
+)
+def test_no_token_lasts_longer_than_a_day_or_ends_before_it_begins(
+    key: TokenKey, seconds: int, holds: bool
+) -> None:
+    token = key.sign(replace(SAID, exp=START + seconds))
+    if holds:
+        assert key.open(token, at(-5)).exp == START + seconds
+    else:
+        with pytest.raises(Unauthenticated) as caught:
+            key.open(token, at(-5))
+        assert caught.value.code == "token_malformed"

@@ -121,3 +121,61 @@ def test_any_changed_proof_is_refused(data):
 def test_no_proof_whatever_raises(first, second, proof, root):
     assert not tree.included(LEAVES[0], first, second, [*proof, b"short"], root)
     assert not tree.consistent(first, second, root, LEAVES[1], [*proof, b"short"])
+
+
+def test_leaves_and_nodes_are_hashed_under_marks_of_their_own():
+    assert tree.leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    assert tree.leaf_hash(b"\1" + bytes(64)) != tree.node_hash(bytes(32), bytes(32))
+
+
+def test_every_full_subtree_is_told_once_with_its_place_as_it_is_completed():
+    growing, told = tree.Growing(), {}
+    for leaf in LEAVES:
+        for level, index, made in growing.append(leaf):
+            assert (level, index) not in told
+            told[level, index] = made
+    nodes = tree.nodes_of(LEAVES)
+    for level in range(SIZE.bit_length()):
+        for index in range(SIZE >> level):
+            wanted = naive_root(LEAVES[index << level : (index + 1) << level])
+            assert told.pop((level, index)) == wanted == nodes(level, index)
+    assert told == {}
+
+
+def test_a_range_is_covered_by_the_largest_aligned_subtrees():
+    for start in range(40):
+        for end in range(start, 40):
+            at = start
+            for level, index in tree.full_subtrees(start, end):
+                assert index << level == at
+                assert at + (2 << level) > end or at % (2 << level), "a larger one would fit"
+                at += 1 << level
+            assert at == end
+
+
+@pytest.mark.parametrize("new", range(2, 36))
+def test_any_changed_proof_of_consistency_is_refused(new):
+    for old in range(1, new):
+        first, second = naive_root(LEAVES[:old]), naive_root(LEAVES[:new])
+        proof = tree.consistency_proof(old, new, NODES)
+        for place in range(len(proof)):
+            flipped = bytes([proof[place][0] ^ 1]) + proof[place][1:]
+            changed = ([*proof[:place], flipped, *proof[place + 1 :]], proof[:place] + proof[place + 1 :])
+            for other in changed:
+                assert not tree.consistent(old, new, first, second, other)
+        for other in ([*proof, proof[-1]], [*proof, LEAVES[0]], [], [each[:-1] for each in proof]):
+            assert not tree.consistent(old, new, first, second, other)
+        assert not tree.consistent(old, new, second, second, proof)
+        assert not tree.consistent(old, new, first, first, proof)
+        assert not tree.consistent(old, new, second, first, proof)
+        assert not tree.consistent(new, old, second, first, proof)
+
+
+def test_equal_sizes_are_consistent_where_the_roots_are_and_nothing_is_to_be_proved():
+    one, other = naive_root(LEAVES[:5]), naive_root(LEAVES[:6])
+    assert tree.consistent(5, 5, one, one, [])
+    assert not tree.consistent(5, 5, one, other, [])
+    assert not tree.consistent(5, 5, one, one, [LEAVES[0]])
+    assert not tree.consistent(0, 5, tree.EMPTY, one, [])
+    assert not tree.consistent(0, 0, tree.EMPTY, tree.EMPTY, [])
+    assert tree.consistency_proof(0, 5, NODES) == tree.consistency_proof(5, 5, NODES) == []

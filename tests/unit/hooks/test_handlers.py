@@ -154,6 +154,7 @@ def test_of_a_command_only_its_first_line_is_kept(house):
     ],
 )
 def test_secrets_are_redacted_before_they_are_stored(house, caplog, event, payload):
+    """RT-S1-08."""
     with caplog.at_level(logging.DEBUG):
         report(house, event, payload)
     stored = house.bytes_on_disk()

@@ -104,6 +104,7 @@ def test_rt_s1_01_a_secret_in_a_trace_is_redacted_too(log: logging.Logger, tmp_p
 
 
 def test_a_record_is_one_line_whatever_is_in_it(log: logging.Logger, tmp_path: Path) -> None:
+    """RT-S1-03."""
     log.info('two\nlines "and" a forged {"level": "error"}\r\n')
     (line,) = lines(tmp_path)
     assert (line["level"], line["component"]) == ("info", "testing")
@@ -111,6 +112,7 @@ def test_a_record_is_one_line_whatever_is_in_it(log: logging.Logger, tmp_path: P
 
 
 def test_nobody_else_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    """RT-S1-02."""
     before = os.umask(0)
     try:
         handler = journal._Private(tmp_path / "service.log", maxBytes=200, backupCount=1, encoding="utf-8")
