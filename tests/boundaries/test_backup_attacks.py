@@ -428,5 +428,7 @@ def test_epochs_end_and_backups_are_made_and_restored_after_a_restore_as_before(
     assert kept.house.shown() == {"db": "PostgreSQL", "second": "life", "third": "epoch"}
     found = kept.house.do("audit.verify", PERSON)
     assert (found["status"], found["recovered"], kept.status(machine=True)) == ("OK", 2, "OK")
+    again = kept.house.do("audit.verify", PERSON)
+    assert (again["check"], again["recovered"]) == ("incremental", 2), "also where it is below the mark"
     assert kept.house.do("state.check", PERSON)["flaws"] == [], "heads of before are the tree's to vouch for"
     assert backup_file.read_head(file.open("rb"), file.stat().st_size).manifest.version

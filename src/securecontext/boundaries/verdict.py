@@ -121,7 +121,7 @@ class Verdict:
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
         purged: entries among them whose body was purged, as an entry says.
-        recovered: entries among them that say that the log went on from a backup.
+        recovered: entries, whether read or not, that say that the log went on from a backup.
         checked: entries that this check read; the others were found good before.
         incremental: whether it began where an earlier one ended.
         full_at: when everything was read last; empty where nobody knows the time.

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from securecontext.boundaries.anchors import Anchor, AnchorFile, Anchors
@@ -139,6 +139,8 @@ class _Run:
         self._offset = 0
         self._read_error: str | None = None
         self._late = False
+        self._recovered = 0
+        """Entries below the mark that say that the log went on from a backup."""
 
     def all(self, anchors: Sequence[Anchors], witness: Mark | None) -> None:
         """Read everything."""
@@ -158,6 +160,10 @@ class _Run:
         try:
             signers = self._signers()
             self._read_tree(signers, since.size)
+            if len(signers.begins) > 1:  # restored once: then it is told each time
+                known = select(func.count()).select_from(ledger_entries)
+                here = (e.log == self._log, e.kind == "recovered", e.leaf_index < since.size)
+                self._recovered = int(self._connection.execute(known.where(*here)).scalar_one())
             self._hear(since)
             if anchors:
                 self._new_anchors(signers, anchors[0])
@@ -242,7 +248,7 @@ class _Run:
         verdict = Verdict(
             status, entries, check.streams, len(check.agents), tuple(check.findings), check.broken,
             unanchored=max(entries - self._anchored.size, 0), checkpoints=checkpoints, read_error=self._read_error,
-            checked=check.entries, purged=check.gaps.bodies, recovered=check.recovered,
+            checked=check.entries, purged=check.gaps.bodies, recovered=check.recovered + self._recovered,
             incremental=since is not None, full_at=full_at,
         )  # fmt: skip
         good = status in (Status.OK, Status.UNANCHORED)
