@@ -100,6 +100,17 @@ def test_events_that_hooks_reported_of_the_clients_session_go_with_it(house, ali
     assert verified(house)["status"] == "OK"
 
 
+def test_an_agent_cannot_purge_which_tools_the_client_saw_it_use(house, alice, operator) -> None:
+    hook = replace(HOOK, name=alice.name)
+    house.do("session.observed", hook, tool="Bash", tool_use_id="t1", outcome="ok", command=f"echo {SECRET}")
+    done = house.do("zc_purge_session", replace(alice, client_session=hook.session))
+    seen = [e["arguments"]["tool"] for e in house.entries(20) if e["kind"] == "observed"]
+    assert (seen, done["kept"]) == (["Bash"], 1)
+    house.do("zc_purge_session", operator, session=hook.session)
+    assert [e for e in house.entries(20) if e["kind"] == "observed" and "arguments" in e] == []
+    assert verified(house)["status"] == "OK"
+
+
 def test_the_machines_own_ledger_is_purged_too(house, operator) -> None:
     house.do("integrity.check", PERSON)
     before = house.do("audit.verify", PERSON, machine=True)["purged"]
