@@ -56,7 +56,9 @@ def _render(out: PurgeOutput) -> str:
     if out.back:
         text += f" Values from before count again: {', '.join(out.back)}."
     if out.kept:
-        text += f" {out.kept} stay: refusals, and tool calls that the client reported; the operator can purge those too."
+        text += (
+            f" {out.kept} stay: refusals, and what the client saw it do; the operator can purge those too."
+        )
     return text + " Backups and exports that were made before still hold it."
 
 
