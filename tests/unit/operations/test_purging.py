@@ -58,14 +58,14 @@ def test_no_byte_of_what_a_session_stored_stays_on_the_disk_and_the_ledger_is_so
 
 
 def test_the_purge_is_an_entry_that_names_what_was_purged_by_digests(house, alice) -> None:
-    house.remember("db", "x", who=alice)
+    house.remember("zymurgy", "x", who=alice)
     house.do("zc_purge_session", alice)
     call, entry = house.entries(2)
     assert (call["kind"], call["operation"]) == ("call", "zc_purge_session")
     (run,) = entry["purged"]
     assert (entry["kind"], run["stream"], run["first"]) == ("purge", f"agent:alice/{alice.session}", 1)
     assert len(run["digest"]) == 64
-    assert "db" not in str(entry)
+    assert "zymurgy" not in str(entry)
 
 
 def test_what_was_there_before_counts_again_and_is_found_again(house, alice) -> None:
