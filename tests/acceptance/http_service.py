@@ -83,6 +83,7 @@ def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") 
         "TMPDIR": str(folder),
         "XDG_RUNTIME_DIR": str(runtime),
         "ZC_HOME": str(home),
+        "ZC_SECRET_RULES": "own",
         "ZC_HTTP_PORT": port,
     }
     process = subprocess.Popen(command, env=environment, cwd=folder)

@@ -75,6 +75,7 @@ class Installed:
             "HOME": str(self.root),
             "PATH": os.environ["PATH"],
             "ZC_HOME": str(self.home),
+            "ZC_SECRET_RULES": "own",
             "ZC_HTTP_PORT": "off",
             "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"],
             **more,

@@ -55,7 +55,6 @@ def text_of(answer: dict[str, Any]) -> str:
 def test_what_passed_before_the_rules_were_there_is_taken_out_of_every_file(
     world: World, engine_of_rules: Engine
 ) -> None:
-    world.env["ZC_SECRET_RULES"] = "own"
     world.serve()
     assert state(world) == "off"
     session = world.session()
@@ -82,6 +81,7 @@ def test_what_passed_before_the_rules_were_there_is_taken_out_of_every_file(
 def test_the_service_answers_with_our_own_rules_while_the_others_are_compiled_and_ends_without_them(
     world: World,
 ) -> None:
+    del world.env["ZC_SECRET_RULES"]
     service = world.serve()
     wait_until(lambda: compilers(world), "the compiler to run", 60)
     assert state(world) == "building"

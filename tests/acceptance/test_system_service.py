@@ -102,8 +102,9 @@ class System:
     def start(self) -> None:
         """Start the service as its own user, with the socket as systemd passes it."""
         env = {
-            "HOME": str(self.data), "ZC_HOME": str(self.data), "ZC_HTTP_PORT": "off", "PATH": os.environ["PATH"],
-            "ZC_PRINCIPALS": str(self.root / "principals"), "XDG_RUNTIME_DIR": str(self.root / "own"),
+            "HOME": str(self.data), "ZC_HOME": str(self.data), "ZC_HTTP_PORT": "off",
+            "ZC_SECRET_RULES": "own", "PATH": os.environ["PATH"], "ZC_PRINCIPALS": str(self.root / "principals"),
+            "XDG_RUNTIME_DIR": str(self.root / "own"),
         }  # fmt: skip
         words = [sys.executable, "-c", LAUNCH, str(self.socket.fileno()), str(SERVICE), *command(ZC, "serve")]
         self.services.append(

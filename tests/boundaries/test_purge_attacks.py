@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import pytest
 
 from securecontext.boundaries import bundle, export, purge
 from securecontext.boundaries.signers import read
+from securecontext.boundaries.verdict import Broken
 from securecontext.types.ledger import EntryDraft
 from tests.ledger_case import LOG, MOMENT, case, draft, filled, keyring, ledger_connection
 
@@ -104,6 +106,18 @@ def test_another_time_of_a_purge_is_named(filled):
     assert filled.verify().status.value == "TAMPERED"
     filled.sql("UPDATE ledger_bodies SET purged_at = 'never' WHERE stream = 'uid:1000/s2' AND seq = 2")
     assert ("altered_body", 2) in {(f.kind.value, f.seq) for f in filled.verify().findings}
+
+
+@pytest.mark.parametrize(("digest", "at"), [("0" * 64, "t"), ("right", "another")])
+def test_a_purge_of_other_entries_or_of_another_time_explains_nothing(digest, at):
+    gaps = purge.Gaps()
+    gaps.missing("s", 1, "ab" * 32, "t")
+    right = hashlib.sha256(bytes.fromhex("ab" * 32)).hexdigest()
+    claimed = {"stream": "s", "first": 1, "last": 1, "digest": right if digest == "right" else digest}
+    gaps.claim(json.dumps({"purged_at": at, "purged": [claimed]}).encode())
+    assert list(gaps.unexplained()) == [(Broken.MISSING_BODY, "s", 1)]
+    gaps.claim(json.dumps({"purged_at": "t", "purged": [{**claimed, "digest": right}]}).encode())
+    assert list(gaps.unexplained()) == []
 
 
 def test_the_purges_own_entry_removed_forged_or_emptied_explains_nothing(filled):

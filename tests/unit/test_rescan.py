@@ -1,6 +1,7 @@
 """What our own rules let pass before the others were there is taken out afterwards, wherever it was stored."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -87,6 +88,19 @@ def test_what_is_stored_sealed_is_opened_mended_and_sealed_again(early, engine_o
     assert len(stored) == 3 and all(value.startswith(MARK_OF_SEALED) for (value,) in stored)
     (document,) = early.do("archive.list", PERSON)["documents"]
     assert early.read(document["id"])[0]["text"] == f"# Login\n\n{GONE}"
+
+
+def test_a_chunk_that_somebody_planted_brings_no_sealed_word_into_the_index(early, engine_of_rules):
+    early.remember("where", f"kestrel with {TOKEN}", classification="confidential")
+    early.remember("bait", "platypus")
+    connection = sqlite3.connect(early.app.project_path(early.project.id))
+    with connection:
+        assert connection.execute("UPDATE chunks SET parent = 1").rowcount == 1
+    connection.close()
+    wear(engine=engine_of_rules)
+    rescan(early)
+    assert early.shown()["where"] == f"kestrel with {GONE}"
+    assert b"kestrel" not in early.bytes_on_disk()
 
 
 def test_a_text_that_cannot_be_opened_stays_as_it_is_and_is_in_nobodys_way(early, engine_of_rules):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -69,16 +70,30 @@ class Checkpoints:
         with self._turn:
             self._make(store)
 
+    @contextmanager
+    def held(self) -> Iterator[Callable[[Store], None]]:
+        """While this is held, nothing is signed and no epoch ends but by what it yields: it signs a copy to its end.
+
+        A copy has the first entries of its ledger in their order, so that the ledger's tree grows out of the copy's. It
+        is not anchored: the ledger itself may be anchored further already.
+        """
+        with self._turn:
+            yield self._sign
+
     def _make(self, store: Store, closing: str = "") -> None:
+        listed = signers.enlist(self._keyring, self._clock())
+        self._sign(store, closing)
+        with store.read() as connection:
+            signed = newest(connection, log_of(connection), listed)
+            if signed is not None:
+                self._anchor(connection, signed)
+
+    def _sign(self, store: Store, closing: str = "") -> None:
         listed = signers.enlist(self._keyring, self._clock())
         more = True
         while more:
             job = partial(self._sequence, listed=listed, closing=closing)
             more = store.write(job) == MOST_AT_ONCE
-        with store.read() as connection:
-            signed = newest(connection, log_of(connection), listed)
-            if signed is not None:
-                self._anchor(connection, signed)
 
     def _sequence(self, transaction: Transaction, *, listed: signers.Signers, closing: str) -> int:
         connection = transaction.connection

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from securecontext.boundaries import purge, token_register
+from sqlalchemy import delete, insert
+
+from securecontext.app.recorders import log_of
+from securecontext.boundaries import purge, sequencer, token_register
 from securecontext.knowledge import archive
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register
 from securecontext.storage.port import TextIndex, Transaction
+from securecontext.storage.tables import meta
 from securecontext.types.ids import timestamp
 from securecontext.types.ledger import EntryDraft
 from securecontext.types.places import Place
@@ -71,6 +75,28 @@ def purge_old(
         transaction.record(EntryDraft("system", "retention", "", "purge", body))
         transaction.scrub_after_commit()
     return aged
+
+
+def recover(
+    transaction: Transaction, *, draft: EntryDraft, stays: Mapping[str, str] | None, moment: datetime
+) -> None:
+    """Let a ledger go on from a backup, which is an entry; in the machine's database no token counts any more.
+
+    Args:
+        transaction: of the copy.
+        draft: the entry.
+        stays: what the machine's `meta` says of how things are now, empty for nothing; None for a project's.
+        moment: now.
+    """
+    connection = transaction.connection
+    sequencer.release(connection, log_of(connection))
+    if stays is not None:
+        token_register.revoke_all(connection, moment)
+        for name, value in stays.items():
+            connection.execute(delete(meta).where(meta.c.name == name))
+            if value:
+                connection.execute(insert(meta), {"name": name, "value": value})
+    transaction.record(draft)
 
 
 def drop_tokens(transaction: Transaction, *, moment: datetime) -> None:

@@ -38,6 +38,9 @@ class Ledgers:
         file: where checkpoints are kept outside the databases.
         others: where they are kept besides; full checks ask them too.
         clock: the present moment.
+
+    Attributes:
+        checkpoints: places, signs and anchors them.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Ledgers:
     ) -> None:
         self._keyring = keyring
         self._stores = stores
-        self._checkpoints = Checkpoints(keyring, [file, *others], clock)
+        self.checkpoints = Checkpoints(keyring, [file, *others], clock)
         self._verification = Verification(keyring, file, others, clock)
         self._clock = clock
 
@@ -86,7 +89,7 @@ class Ledgers:
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
         try:
-            self._checkpoints.make(store)
+            self.checkpoints.make(store)
         except ZcError as error:
             log.warning("a ledger has no new checkpoint: %s", error)
 
@@ -94,7 +97,7 @@ class Ledgers:
         """Do that for every open ledger that has waited long enough, or grown far enough."""
         for store in self._stores.every_open():
             with suppress(Expired, Unavailable):
-                if self._checkpoints.due(store):
+                if self.checkpoints.due(store):
                     self.checkpoint(store)
 
     def signers(self) -> signers.Signers:
@@ -119,14 +122,14 @@ class Ledgers:
             return self._stores.openers(sorted(opened))
 
         try:
-            return self._checkpoints.end_epoch(every)
+            return self.checkpoints.end_epoch(every)
         finally:
             for project in opened - was_open:
                 self._stores.forget(project)
 
     def end_old_epoch(self) -> None:
         """End the epoch of the ledger's keys once it has lasted long enough."""
-        since = self._checkpoints.epoch_since()
+        since = self.checkpoints.epoch_since()
         if since is not None and self._clock() - since >= EPOCH:
             self.end_epoch()
 

@@ -203,7 +203,16 @@ def _apply(transaction: Transaction, text: TextIndex, bodies: Bodies, project: s
                 key, value = cleaner.clean("key", fact.key), cleaner.clean("value", fact.body)
                 key = memory.rewrite_fact(connection, bodies, project, fact, key, value)
                 archive.index_again(
-                    connection, text, project, FACT, which, key, value, session, fact.created_at
+                    connection,
+                    text,
+                    project,
+                    FACT,
+                    which,
+                    key,
+                    value,
+                    fact.classification,
+                    session,
+                    fact.created_at,
                 )
     for which in batch.documents:
         for old in archive.documents_after(connection, bodies, project, which - 1, 1):

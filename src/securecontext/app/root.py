@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,9 +13,13 @@ from sqlalchemy import Connection
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
+from securecontext.app import replacing
+from securecontext.app.backups import Backups
 from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode, remember_anew
+from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
+from securecontext.app.restore import Restores
 from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
 from securecontext.app.secret_rules import SecretRules
@@ -45,6 +50,7 @@ from securecontext.types.ids import now
 from securecontext.types.places import Place
 from securecontext.validators import secrets
 
+log = logging.getLogger("securecontext.app")
 ANCHORS = "anchors.log"
 """Not `audit.log`, which is the predecessor's."""
 
@@ -58,6 +64,7 @@ class App:
 
     Attributes:
         bodies: seals and opens confidential and restricted texts.
+        backups: makes and restores backups.
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
@@ -73,6 +80,8 @@ class App:
         self.clock = clock
         home = settings.home
         (home / "projects").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if replacing.finish(home, clock()):
+            log.warning("a backup was restored; what was here before is in %s", home / replacing.BEFORE)
         self._keyring = keyring = Keyring.open(home / "keys", settings.machine_secret)
         rotation = Rotation(home, keyring, clock)
         rotation.of_keys()
@@ -86,6 +95,11 @@ class App:
         if settings.witness_git:
             others.append(GitNotes(settings.witness_git))
         self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
+        self.backups = Keeping(
+            Backups(home, keyring, self.data_keys, self.ledgers.checkpoints, clock),
+            Restores(home, keyring, self.data_keys, settings.machine_secret, lambda: self.machine, clock),
+            self.stores,
+        )
         self.secret_rules = SecretRules(home, self.stores, self.bodies, settings.all_secret_rules)
         secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
         rotation.of_skills(lambda: self.machine, remember_anew)

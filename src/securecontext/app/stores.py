@@ -54,6 +54,7 @@ class Stores:
         """Stores of projects that end just now: they are read, and take no more writes."""
         self._emptied: set[str] = set()
         self._settling = threading.Lock()
+        self._frozen: Callable[[], ZcError] | None = None
         self.changes = 0
 
     # Opening
@@ -66,6 +67,7 @@ class Stores:
         """
         with self._lock:
             if self._machine is None:
+                self._refuse_frozen()
                 self._machine = self._open_machine()
             return self._machine
 
@@ -111,6 +113,7 @@ class Stores:
                 raise gone()
             store = self._projects.get(project)
             if store is None:
+                self._refuse_frozen()
                 store = self._projects[project] = self._open(project)
                 self.note(store, project)
             return store
@@ -151,6 +154,18 @@ class Stores:
             if aliases and (said is None or (said.name, said.aliases) != (name, aliases)):
                 moment = timestamp(self._clock())
                 store.write(lambda transaction: census.note(transaction.connection, name, aliases, moment))
+
+    def freeze(self, refusal: Callable[[], ZcError]) -> None:
+        """Open no store any more and refuse every later write, so: what was acknowledged is in the files."""
+        with self._lock:
+            self._frozen = refusal
+        for store in self.every_open():
+            self._before_closing(store)
+            store.end(refusal)  # not under the lock: what is queued may wait for it
+
+    def _refuse_frozen(self) -> None:
+        if self._frozen is not None:
+            raise self._frozen()
 
     # What is open, and what there is
 
@@ -319,7 +334,8 @@ class Stores:
                 stores.append(self._machine)
                 self._machine = None
         for store in stores:
-            self._before_closing(store)
+            if self._frozen is None:  # otherwise it was done when the writing ended
+                self._before_closing(store)
             store.close()
 
 

@@ -43,6 +43,7 @@ class Report:
     Attributes:
         log: the log's id.
         pinned: fingerprint of the first signer.
+        recovered: fingerprints of signers that nobody endorsed: the log was restored from a backup.
         entries: entries that were checked.
         size: leaves under the last checkpoint.
         checkpoints: whose signatures hold.
@@ -53,6 +54,7 @@ class Report:
 
     log: str = ""
     pinned: str = ""
+    recovered: tuple[str, ...] = ()
     entries: int = 0
     size: int = 0
     checkpoints: int = 0
@@ -98,14 +100,15 @@ def inclusion_line(leaf: int, size: int, hashes: Iterable[bytes]) -> bytes:
     return canonical({"type": "inclusion", "leaf": leaf, "size": size, "hashes": shown})
 
 
-def check(lines: Iterable[bytes], pinned: str = "") -> Report:
+def check(lines: Iterable[bytes], *pinned: str) -> Report:
     """Return what a bundle proves. Never raises.
 
     Args:
         lines: of the bundle, without their newlines.
-        pinned: the fingerprint that the auditor has from elsewhere; without it the bundle's own is taken and told.
+        pinned: the fingerprints that the auditor has from elsewhere; without any the bundle's first is taken and told,
+            but none of a signer that nobody endorsed.
     """
-    reading = _Reading(pinned)
+    reading = _Reading(frozenset(pinned))
     for number, line in enumerate(lines, 1):
         try:
             reading.line(line)
@@ -120,7 +123,7 @@ def check(lines: Iterable[bytes], pinned: str = "") -> Report:
 class _Reading:
     """The state of one check."""
 
-    def __init__(self, pinned: str) -> None:
+    def __init__(self, pinned: frozenset[str]) -> None:
         self.report = Report()
         self._pinned = pinned
         self._lines: list[bytes] = []
@@ -158,8 +161,15 @@ class _Reading:
             self._signers = Signers([])  # a bad list is read once, not again for each checkpoint
             self._signers = Signers(self._lines)
             self.report.pinned = self._signers.pinned
-            if self._pinned and self._pinned != self._signers.pinned:
-                self.report.problem("The first signer is not the one whose fingerprint you gave.")
+            self.report.recovered = self._signers.fingerprints[1:]
+            if self._pinned and self._signers.pinned not in self._pinned:
+                self.report.problem("The first signer is not one whose fingerprint you gave.")
+            for keys in self._signers.begins[1:]:
+                if keys.fingerprint not in self._pinned:
+                    self.report.problem(
+                        f"From {keys.kid} on nobody endorsed the keys: the log was restored from a backup. If that is "
+                        f"so, give the new fingerprint too, as you got it by another way: {keys.fingerprint}."
+                    )
         return self._signers
 
     def _checkpoint(self, note: str) -> None:

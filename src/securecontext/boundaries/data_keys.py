@@ -108,6 +108,24 @@ class DataKeys:
         self._change(lambda held, moment: held.without(key_id, moment))
         return self.report()
 
+    def read_from(self, folder: Path) -> Envelope:
+        """Return the keys of the file in another folder, such as a backup's, made with the same root.
+
+        Raises:
+            Unavailable: ``encryption_root_other``, or the file is none.
+            Tampered: ``key_file_tampered``.
+        """
+        return DataKeys(folder, self._root, self._clock)._envelope()
+
+    def add(self, other: Envelope) -> None:
+        """Add keys that another file held; those that are known stay as they are here.
+
+        Raises:
+            Tampered: ``key_not_authentic``.
+            LimitReached: ``too_many_keys``.
+        """
+        self._change(lambda held, _moment: held.joined(other))
+
     def _count(self, held: Envelope, moment: str) -> Envelope:
         block = min(USES_BLOCK, self._uses_before_new)
         if held.writing.uses + block > self._uses_before_new:

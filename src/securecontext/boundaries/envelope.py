@@ -127,18 +127,29 @@ class Envelope:
             LimitReached: ``too_many_keys``.
         """
         if len(self.keys) >= KEYS_LIMIT:
-            raise LimitReached(
-                "too_many_keys",
-                f"There are {KEYS_LIMIT} data keys, which is the limit.",
-                "Rotate less often; nothing was changed.",
-                limit=KEYS_LIMIT,
-            )
+            raise _too_many()
         return replace(self, keys=(*self.keys, _data_key(aead.fresh_key(), self.wrapping, moment)))
 
     def rotated(self, root: bytes, moment: str) -> Envelope:
         """Wrap every data key under a new key-encryption key, and add a data key for writing."""
         fresh = _empty(root, moment)
         return replace(fresh, keys=tuple(self._rewrapped(fresh.wrapping))).with_new_key(moment)
+
+    @ensure(lambda result, self: result.writing == self.writing, "the key for writing stays")
+    def joined(self, other: Envelope) -> Envelope:
+        """Add the keys of another envelope, such as a backup's. A key that both have stays as it is here.
+
+        So what was destroyed here stays destroyed, and no count of uses goes back.
+
+        Raises:
+            LimitReached: ``too_many_keys``.
+            Tampered: ``key_not_authentic``.
+        """
+        known = {key.id for key in self.keys}
+        fresh = replace(other, keys=tuple(key for key in other.keys if key.id not in known))
+        if len(self.keys) + len(fresh.keys) > KEYS_LIMIT:
+            raise _too_many()
+        return replace(self, keys=(*fresh._rewrapped(self.wrapping), *self.keys)) if fresh.keys else self
 
     def _rewrapped(self, wrapping: DecryptionKey) -> Iterator[DataKey]:
         for key in self.keys:
@@ -174,6 +185,15 @@ def begin(root: bytes, moment: str) -> Envelope:
 def wrapping_key(root: bytes, key_id: str, salt: bytes) -> DecryptionKey:
     """Return a key-encryption key."""
     return DecryptionKey(key_id, aead.derive(root, salt, canonical([WRAPPING_LABEL, key_id])))
+
+
+def _too_many() -> LimitReached:
+    return LimitReached(
+        "too_many_keys",
+        f"There are {KEYS_LIMIT} data keys, which is the limit.",
+        "Rotate less often; nothing was changed.",
+        limit=KEYS_LIMIT,
+    )
 
 
 def _empty(root: bytes, moment: str) -> Envelope:

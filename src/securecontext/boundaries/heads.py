@@ -13,7 +13,7 @@ from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.sequencer import vouched
 from securecontext.boundaries.tree import leaf_hash
 from securecontext.storage.tables import ledger_entries, ledger_heads
-from securecontext.types.errors import Conflict, Tampered
+from securecontext.types.errors import Conflict, Tampered, Unavailable
 
 e, h = ledger_entries.c, ledger_heads.c
 _insert_head = insert(ledger_heads)
@@ -123,10 +123,15 @@ def _authentic(
 ) -> bool:
     """Say whether head and newest entry are ours: by their MACs, or where the key is erased by the signed tree."""
     kid = chain.decode(newest.canonical).kid
-    if keyring.erased(kid):
+    try:
+        key = keyring.stream_key_for(kid, log, stream)
+    except Unavailable:
+        listed = signers.read(keyring)
+        if not (keyring.erased(kid) or listed.given_up(kid)):
+            raise
         leaf = leaf_hash(newest.canonical + newest.mac)
-        return vouched(connection, log, signers.read(keyring), newest.leaf_index, leaf)
-    return macs_fit(keyring.stream_key_for(kid, log, stream), log, stream, stored, newest)
+        return vouched(connection, log, listed, newest.leaf_index, leaf)
+    return macs_fit(key, log, stream, stored, newest)
 
 
 def macs_fit(key: bytes, log: str, stream: str, stored: Any, newest: Any) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from securecontext.boundaries import chain, tree
@@ -186,6 +186,11 @@ def _hold(connection: Connection, log: str, holder: str, moment: datetime) -> No
     )
     if taken.rowcount != 1:
         raise _busy()
+
+
+def release(connection: Connection, log: str) -> None:
+    """Give up the lease of whoever held it: where a log goes on from a backup, that was another installation."""
+    connection.execute(delete(ledger_sequencers).where(s.log == log))
 
 
 def _busy() -> Conflict:

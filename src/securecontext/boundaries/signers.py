@@ -10,6 +10,10 @@ The public halves stand in ``<key folder>/signers.log``, a line of canonical JSO
 ``ed25519`` (base64), ``p256`` (base64 of DER), ``since`` (timestamp) and ``endorsement``: a note (see ``notes``) of the
 text ``securecontext/endorsement``, kid, fingerprint and since, a line each, by the keys of the line before. The first
 line has none: its fingerprint is what an auditor pins.
+
+After a restore from a backup nobody holds the private halves of before. The first line of the new signer then has no
+endorsement and names in ``recovers`` the kid of the line before: everybody sees that the signatures of before and after
+are held together by the operator's word alone. Its fingerprint is to be pinned as well.
 """
 
 from __future__ import annotations
@@ -63,16 +67,25 @@ class Signers:
         self.lines: list[bytes] = []
         self._keys: dict[str, PublicKeys] = {}
         self._newest: PublicKeys | None = None
+        self._given_up: set[str] = set()
+        self.begins: list[PublicKeys] = []
+        """Keys that nobody endorsed: the first, and the first after each restore."""
         self.since: datetime | None = None
         """When the newest epoch began."""
         for line in lines:
             self._add(line)
 
     def _add(self, line: bytes) -> None:
-        keys, since, endorsement = _parse(line)
-        if self._newest is not None and open_note(endorsement, self._newest) != _endorsed(keys, since):
+        keys, since, endorsement, recovers = _parse(line)
+        newest = self._newest
+        if keys.kid in self._keys or (recovers or None) not in (None, newest.kid if newest else None):
             raise _malformed()
-        if keys.kid in self._keys or (self._newest is None and endorsement):
+        if newest is None or recovers:
+            if endorsement:
+                raise _malformed()
+            self._given_up |= set(self._keys)
+            self.begins.append(keys)
+        elif open_note(endorsement, newest) != _endorsed(keys, since):
             raise _malformed()
         self._keys[keys.kid] = self._newest = keys
         self.since = parse_timestamp(since)
@@ -82,6 +95,20 @@ class Signers:
     def pinned(self) -> str:
         """The fingerprint of the first keys; empty when there are none."""
         return next(iter(self._keys.values())).fingerprint if self._keys else ""
+
+    @property
+    def kids(self) -> tuple[str, ...]:
+        """Key ids of all epochs, oldest first."""
+        return tuple(self._keys)
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """What an auditor pins: the first fingerprint, and one more for each restore."""
+        return tuple(keys.fingerprint for keys in self.begins)
+
+    def given_up(self, kid: str) -> bool:
+        """Say whether the private half of a key was left behind when the ledgers were restored from a backup."""
+        return kid in self._given_up
 
     def keys(self, kid: str) -> PublicKeys:
         """Return the public keys of an epoch.
@@ -102,8 +129,10 @@ class Signers:
         return kid in self._keys
 
 
-def line_of(keys: PublicKeys, moment: datetime, endorser: SigningKeys | None) -> bytes:
-    """Return the line of an epoch's keys; the first one has no endorser."""
+def line_of(
+    keys: PublicKeys, moment: datetime, endorser: SigningKeys | None, recovers: str | None = None
+) -> bytes:
+    """Return the line of an epoch's keys; the first one has no endorser, nor has the first after a restore."""
     since = timestamp(moment)
     endorsement = endorser.sign(_endorsed(keys, since)) if endorser is not None else ""
     return canonical(
@@ -113,6 +142,7 @@ def line_of(keys: PublicKeys, moment: datetime, endorser: SigningKeys | None) ->
             "p256": base64.b64encode(keys.p256).decode(),
             "since": since,
             "endorsement": endorsement,
+            **({} if recovers is None else {"recovers": recovers}),
         }
     )
 
@@ -142,6 +172,25 @@ def enlist(keyring: Keyring, moment: datetime) -> Signers:
         if keyring.kid in signers:
             return signers
         lines = [*signers.lines, _next_line(keyring, signers, moment)]
+        private_files.replace(descriptor, FILE, b"".join(line + b"\n" for line in lines))
+        return Signers(lines)
+
+
+def recover(keyring: Keyring, moment: datetime) -> Signers:
+    """List the keys of a new signer behind those of a backup, whose private halves nobody has.
+
+    Args:
+        keyring: the new signer's; its folder holds the backup's list.
+        moment: since when the new signer counts.
+
+    Raises:
+        Tampered, Unavailable: as `read`; ``signers_malformed`` also where the list is empty.
+    """
+    with _opened(keyring) as (descriptor, signers):
+        if not signers.lines or keyring.kid in signers:
+            raise _malformed()
+        last = json.loads(signers.lines[-1])["kid"]
+        lines = [*signers.lines, line_of(signing_keys(keyring).public, moment, None, last)]
         private_files.replace(descriptor, FILE, b"".join(line + b"\n" for line in lines))
         return Signers(lines)
 
@@ -182,21 +231,24 @@ def _endorsed(keys: PublicKeys, since: str) -> str:
     return f"securecontext/endorsement\n{keys.kid}\n{keys.fingerprint}\n{since}\n"
 
 
-def _parse(line: bytes) -> tuple[PublicKeys, str, str]:
+def _parse(line: bytes) -> tuple[PublicKeys, str, str, str]:
     try:
         found = json.loads(line)
-        if found.keys() != _FIELDS or canonical(found) != line:
+        if found.keys() - {"recovers"} != _FIELDS or canonical(found) != line:
             raise _malformed()
         raw: Sequence[bytes] = [base64.b64decode(found[name], validate=True) for name in ("ed25519", "p256")]
         keys = PublicKeys(found["kid"], raw[0], raw[1])
         parse_timestamp(found["since"])
         if not (
-            isinstance(found["kid"], str) and isinstance(found["endorsement"], str) and len(raw[0]) == 32
+            isinstance(found["kid"], str)
+            and isinstance(found["endorsement"], str)
+            and (isinstance(found.get("recovers", ""), str) and found.get("recovers") != "")
+            and len(raw[0]) == 32
         ):
             raise _malformed()
     except (ValueError, TypeError, AttributeError, RecursionError, InvalidInput):
         raise _malformed() from None
-    return keys, found["since"], found["endorsement"]
+    return keys, found["since"], found["endorsement"], found.get("recovers", "")
 
 
 def _malformed() -> Tampered:

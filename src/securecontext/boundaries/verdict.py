@@ -121,6 +121,7 @@ class Verdict:
         checkpoints: signed checkpoints that were checked.
         read_error: why the check could not read to the end; None when it did.
         purged: entries among them whose body was purged, as an entry says.
+        recovered: entries, whether read or not, that say that the log went on from a backup.
         checked: entries that this check read; the others were found good before.
         incremental: whether it began where an earlier one ended.
         full_at: when everything was read last; empty where nobody knows the time.
@@ -136,6 +137,7 @@ class Verdict:
     checkpoints: int = 0
     read_error: str | None = None
     purged: int = 0
+    recovered: int = 0
     checked: int = 0
     incremental: bool = False
     full_at: str = ""
@@ -158,6 +160,7 @@ class Verdict:
             "broken": self.broken,
             "unanchored": self.unanchored,
             "purged": self.purged,
+            "recovered": self.recovered,
             "read_error": self.read_error,
             "check": "incremental" if self.incremental else "full",
             "checked": self.checked,
@@ -181,6 +184,11 @@ class Verdict:
         if self.purged:
             lines.append(
                 f"{self.purged} bodies were purged; that is entered, and what they said is not known any more."
+            )
+        if self.recovered:
+            lines.append(
+                f"The log went on from a backup ({self.recovered} times): what was written after such a backup is not "
+                "in it, and for what it held the checkpoints speak, not the keys."
             )
         if self.read_error is not None:
             lines.append(f"The ledger could not be read to its end: {self.read_error}.")

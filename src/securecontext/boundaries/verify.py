@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from securecontext.boundaries.anchors import Anchor, AnchorFile, Anchors
@@ -139,6 +139,8 @@ class _Run:
         self._offset = 0
         self._read_error: str | None = None
         self._late = False
+        self._recovered = 0
+        """Entries below the mark that say that the log went on from a backup."""
 
     def all(self, anchors: Sequence[Anchors], witness: Mark | None) -> None:
         """Read everything."""
@@ -158,6 +160,10 @@ class _Run:
         try:
             signers = self._signers()
             self._read_tree(signers, since.size)
+            if len(signers.begins) > 1:  # restored once: then it is told each time
+                known = select(func.count()).select_from(ledger_entries)
+                here = (e.log == self._log, e.kind == "recovered", e.leaf_index < since.size)
+                self._recovered = int(self._connection.execute(known.where(*here)).scalar_one())
             self._hear(since)
             if anchors:
                 self._new_anchors(signers, anchors[0])
@@ -178,7 +184,7 @@ class _Run:
 
     def _read_tree(self, signers: Signers, since: int) -> None:
         self._signed = read_checkpoints(self._connection, self._log, signers, self._check.note, since)
-        self._check.run(self._signed)
+        self._check.run(self._signed, signers)
         check_tree(self._connection, self._log, self._signed, self._check.note, since)
 
     def _anchors(self, signers: Signers, source: Anchors, *, first: bool) -> None:
@@ -242,7 +248,8 @@ class _Run:
         verdict = Verdict(
             status, entries, check.streams, len(check.agents), tuple(check.findings), check.broken,
             unanchored=max(entries - self._anchored.size, 0), checkpoints=checkpoints, read_error=self._read_error,
-            checked=check.entries, purged=check.gaps.bodies, incremental=since is not None, full_at=full_at,
+            checked=check.entries, purged=check.gaps.bodies, recovered=check.recovered + self._recovered,
+            incremental=since is not None, full_at=full_at,
         )  # fmt: skip
         good = status in (Status.OK, Status.UNANCHORED)
         return Outcome(verdict, self._mark(checkpoints, full_at) if good and full_at else None)

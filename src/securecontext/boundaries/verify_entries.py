@@ -16,6 +16,7 @@ from securecontext.boundaries.canonical import SAFE_INTEGER
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.marks import Mark
 from securecontext.boundaries.purge import Gaps
+from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.tiles import Tiles
 from securecontext.boundaries.tree import leaf_hash
 from securecontext.boundaries.verdict import MOST_FINDINGS, Broken, Finding
@@ -94,6 +95,7 @@ class Check:
         self.last_row = since.last if since else 0
         self.agents: set[str] = set(since.agents) if since else set()
         self.gaps = Gaps()
+        self.recovered = 0
         self._connection = connection
         self._keyring = keyring
         self._since = since
@@ -110,6 +112,7 @@ class Check:
         self._key = b""
         self._head_at: int | None = None
         self._signed = Signed()
+        self._signers = Signers([])
         self._tiles = Tiles(connection, log)
         self._first = since.size if since else 0
         self._seen = bytearray()
@@ -124,13 +127,14 @@ class Check:
             number = seq if type(seq) is int else 0
             self.findings.append(Finding(kind, str(stream), number, row if type(row) is int else None))
 
-    def run(self, signed: Signed) -> None:
+    def run(self, signed: Signed, signers: Signers) -> None:
         """Check all entries, heads and bodies.
 
         Args:
             signed: what the checkpoints say; each leaf under them must be an entry's.
+            signers: say whose keys were left behind when the log was restored from a backup.
         """
-        self._signed = signed
+        self._signed, self._signers = signed, signers
         self._seen = bytearray(max(signed.size - self._first, 0))
         for row in self._rows(*self._wanted()):
             self._entry(row)
@@ -204,6 +208,8 @@ class Check:
             finding = self._leaf(row, leaf, data, mac, finding)
         if finding is not None:
             self.note(finding, stream, seq, row)
+        elif kind == "recovered":
+            self.recovered += 1
         elif stream == chain.LOG_STREAM and seq == 1 and kind == "created":
             self._opened = True
         self._seq, self._row, self._prev = seq, row, actual
@@ -257,7 +263,7 @@ class Check:
         """Hold the key that an entry of the stream names, or know that it is erased."""
         self._kid = None
         if self._erased.get(kid) is None:
-            self._erased[kid] = self._keyring.erased(kid)
+            self._erased[kid] = self._keyring.erased(kid) or self._signers.given_up(kid)
         if self._erased[kid]:
             return None
         try:

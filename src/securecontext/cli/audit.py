@@ -28,8 +28,11 @@ def verify(
         str | None, typer.Option("--public", help="Check a bundle with the public key alone.")
     ] = None,
     key: Annotated[
-        str, typer.Option("--key", help="With --public: the fingerprint that `zc audit key` showed.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            "--key", help="With --public: a fingerprint that `zc audit key` showed. May be repeated."
+        ),
+    ] = None,
     escrow: Annotated[
         str | None,
         typer.Option("--escrow", help="Every entry, with the erased keys that this escrow gives back."),
@@ -42,7 +45,7 @@ def verify(
         if database or machine or project or full or escrow:
             wrong = InvalidInput("one_ledger", "--public names a bundle.", "Leave the other options out.")
             refuse(wrong, as_json=as_json)
-        _show(_checked(public, key, as_json=as_json), as_json=as_json)
+        _show(_checked(public, key or [], as_json=as_json), as_json=as_json)
         return
     if escrow is not None:
         if database is not None:
@@ -68,10 +71,10 @@ def verify(
         raise typer.Exit(EXIT_TAMPERED)
 
 
-def _checked(file: str, key: str, *, as_json: bool) -> Report:
+def _checked(file: str, keys: list[str], *, as_json: bool) -> Report:
     try:
         with Path(file).open("rb") as lines:
-            return check((line.removesuffix(b"\n") for line in lines), key.strip().lower())
+            return check((line.removesuffix(b"\n") for line in lines), *(key.strip().lower() for key in keys))
     except OSError as error:
         refuse(
             InvalidInput(
@@ -93,6 +96,7 @@ def _show(report: Report, *, as_json: bool) -> None:
             "purged": report.purged,
             "proof": report.proof,
             "fingerprint": report.pinned,
+            "recovered": list(report.recovered),
             "problems": report.problems,
         }
         typer.echo(json.dumps(out, indent=2, ensure_ascii=False))

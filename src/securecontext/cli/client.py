@@ -29,7 +29,11 @@ from securecontext.cli.system import (
 from securecontext.cli.system_units import DATA, USER
 from securecontext.types.errors import InvalidInput, ZcError
 
-install = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Install into a client: claude-code.")
+install = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Install into a client (claude-code), or as a system service.",
+)
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="With --system: say what would be done, and do nothing.")
 ]

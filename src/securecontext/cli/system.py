@@ -247,7 +247,7 @@ def refuse_what_others_write(*programs: Path) -> None:
                 if found.st_uid != 0 or writable or not found.st_mode & 0o005:
                     raise Denied(
                         "program_not_roots",
-                        f"The service would run {program}, but {part} is not root's alone, or others cannot read it.",
+                        f"The service would run {program}, but others than root can change {part}, or cannot read it.",
                         "Install SecureContext as root in a place of root's, e.g. a clone of it in "
                         "/opt/securecontext, and run its `zc install --system`.",
                     )

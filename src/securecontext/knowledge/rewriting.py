@@ -56,7 +56,18 @@ def rewrite(
         stored = bodies.seal(place_of(replace(old, source=source), project), content)
     changed = update(documents).where(documents.c.document == old.id)
     connection.execute(changed.values(source=source, content=stored))
-    index_again(connection, text, project, DOCUMENT, old.id, source, content, old.session, old.created_at)
+    index_again(
+        connection,
+        text,
+        project,
+        DOCUMENT,
+        old.id,
+        source,
+        content,
+        old.classification,
+        old.session,
+        old.created_at,
+    )
 
 
 def index_again(
@@ -67,6 +78,7 @@ def index_again(
     parent: int,
     title: str,
     content: str,
+    classification: str,
     session: str,
     moment: str,
 ) -> None:
@@ -78,7 +90,7 @@ def index_again(
             project=project,
             parent_kind=parent_kind,
             parent=parent,
-            pieces=pieces_of(title, content),
+            pieces=pieces_of(title, content, classification),
             session=session,
             moment=moment,
         )

@@ -3,6 +3,7 @@
 from securecontext.operations import (
     access,
     archives,
+    backups,
     exchange,
     imports,
     integrity,
@@ -26,6 +27,7 @@ from securecontext.operations import (
 __all__ = [
     "access",
     "archives",
+    "backups",
     "exchange",
     "imports",
     "integrity",

@@ -38,6 +38,7 @@ class VerifyOutput(Output):
     broken: int
     unanchored: int
     purged: int = 0
+    recovered: int = 0
     read_error: str | None = None
     check: str
     checked: int

@@ -28,13 +28,19 @@ class KeyOutput(Output):
 
     fingerprint: str
     signers: int
+    recovered: list[str] = []
 
 
 def _render_key(out: KeyOutput) -> str:
     if not out.fingerprint:
         return "Nothing is signed yet. Run `zc audit verify`, then ask again."
+    more = "".join(f"{each}\n" for each in out.recovered)
+    if more:
+        more += (
+            "The fingerprints after the first are of signers that began with a backup that was restored.\n"
+        )
     return (
-        f"{out.fingerprint}\n"
+        f"{out.fingerprint}\n{more}"
         f"Fingerprint of the first of {out.signers} signing keys; each was endorsed by the one before. "
         "Give it to whoever is to check a bundle, by another way than the bundle."
     )
@@ -52,7 +58,11 @@ def _render_key(out: KeyOutput) -> str:
 def key(context: Context, given: KeyInput) -> KeyOutput:
     """Show the fingerprint of the ledger's signing keys, for an auditor to pin."""
     signers = context.world.ledgers.signers()
-    return KeyOutput(fingerprint=signers.pinned, signers=len(signers.lines))
+    return KeyOutput(
+        fingerprint=signers.pinned,
+        signers=len(signers.lines),
+        recovered=list(signers.fingerprints[1:]),
+    )
 
 
 class ExportInput(Input):
@@ -69,12 +79,14 @@ class ExportOutput(Output):
     file: str
     entries: int
     fingerprint: str
+    recovered: list[str] = []
 
 
 def _render_export(out: ExportOutput) -> str:
     return (
         f"Wrote {out.entries} {'entry' if out.entries == 1 else 'entries'} to {out.file}.\n"
         f"Check it anywhere: zc audit verify --public {out.file} --key {out.fingerprint}"
+        + "".join(f" --key {each}" for each in out.recovered)
     )
 
 
@@ -109,7 +121,8 @@ def _written(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return ExportOutput(file=file, entries=entries, fingerprint=world.ledgers.signers().pinned)
+    pinned, *recovered = world.ledgers.signers().fingerprints or ("",)
+    return ExportOutput(file=file, entries=entries, fingerprint=pinned, recovered=recovered)
 
 
 @operation(

@@ -1,8 +1,8 @@
 """The right to deletion: what a session stored is deleted, and what the ledger says of it is purged.
 
 Entries, chain and proofs stay: that something was done, by whom and when. What it was is gone, and the purge itself is
-an entry. An agent purges its own session; what it was refused stays on record. Of others, and whole, an orchestrator
-or the operator purges.
+an entry. An agent purges its own session; what it was refused, and which tools the client saw it use, stay on record.
+Of others, and whole, an orchestrator or the operator purges.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from securecontext.storage.port import Transaction
 from securecontext.types.ids import parse_timestamp, timestamp
 from securecontext.types.ledger import EntryDraft, EntryKind
 
-RECORD: tuple[EntryKind, ...] = ("refusal", "failure")
-"""What an agent that purges its own session leaves on record."""
+RECORD: tuple[EntryKind, ...] = ("refusal", "failure", "observed")
+"""What an agent that purges its own session leaves on record: what it was refused, and what the client saw it do."""
 LONGEST_CALL = timedelta(minutes=10)
 """The answer of a session's first call was kept under the time at which the call came in, before its entry."""
 
@@ -56,12 +56,14 @@ def _render(out: PurgeOutput) -> str:
     if out.back:
         text += f" Values from before count again: {', '.join(out.back)}."
     if out.kept:
-        text += f" {out.kept} stay as they are, such as refusals; the operator can purge those too."
+        text += (
+            f" {out.kept} stay: refusals, and what the client saw it do; the operator can purge those too."
+        )
     return text + " Backups and exports that were made before still hold it."
 
 
 def _allowed(world: World, who: Principal, given: PurgeInput, project: str) -> tuple[str | None, bool]:
-    """Return whose part is purged (None for everybody's), and whether refusals go too."""
+    """Return whose part is purged (None for everybody's), and whether refusals and reports go too."""
     whole = Policy(world.operator).check_purge(who, given.session, project)
     return (None if whole else who.name), whole
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
+from securecontext.boundaries.backup_file import Manifest
 from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.credentials import Credentials
 from securecontext.boundaries.integrity import Judgement
@@ -21,7 +22,7 @@ from securecontext.boundaries.signers import Signers
 from securecontext.boundaries.tail import LedgerRow
 from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
-from securecontext.types.ledger import EntryKind
+from securecontext.types.ledger import EntryDraft, EntryKind
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
 from securecontext.types.state import Flaw
@@ -133,6 +134,85 @@ class Ledgers(Protocol):
         """Return (entries, streams) of the ledger that this connection sees."""
 
 
+class Made(Protocol):
+    """A backup that was made."""
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is in it."""
+
+    @property
+    def fingerprints(self) -> Sequence[str]:
+        """Of its signers."""
+
+    @property
+    def entries(self) -> int:
+        """Of all ledgers in it."""
+
+
+class Staged(Protocol):
+    """A restore that is ready to take place."""
+
+    @property
+    def made(self) -> str:
+        """When the backup was made, a timestamp."""
+
+    @property
+    def projects(self) -> int:
+        """How many projects it holds."""
+
+    @property
+    def entries(self) -> int:
+        """Of all ledgers in it."""
+
+    @property
+    def signer(self) -> str:
+        """Key id of the new signer; names the restore."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the new signer's keys."""
+
+
+class Backups(Protocol):
+    """Backups of this installation."""
+
+    def make(self, target: Path, *, with_keys: bool) -> Made:
+        """Make a backup, a file or in a folder; it is there whole or not at all.
+
+        Args:
+            target: the file to be, or a folder for it.
+            with_keys: whether the wrapped data keys go in.
+        """
+
+    def stage(
+        self,
+        file: Path,
+        trusted: Sequence[str],
+        who: Callable[[dict[str, object]], EntryDraft],
+        *,
+        without_keys: bool,
+    ) -> Staged:
+        """Check a backup and make it ready; nothing that is there is changed.
+
+        Args:
+            file: the backup.
+            trusted: fingerprints that the caller vouches for.
+            who: makes the entry of each ledger that says so, of its arguments.
+            without_keys: whether it is made ready although encrypted texts in it cannot be read here.
+        """
+
+    def commit(self, signer: str) -> None:
+        """Have the restore of a new signer take place: nothing is written from here on, and the service ends."""
+
+    def drop(self, signer: str) -> None:
+        """Forget a restore, and remove what was made ready for it unless it was committed."""
+
+
 class World(Protocol):
     """The composition root, as operations see it."""
 
@@ -171,6 +251,10 @@ class World(Protocol):
     @property
     def data_keys(self) -> DataKeys:
         """The keys of stored texts."""
+
+    @property
+    def backups(self) -> Backups:
+        """Backups of this installation."""
 
     @property
     def ledgers(self) -> Ledgers:

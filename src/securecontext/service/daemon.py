@@ -77,6 +77,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        self.app.backups.committed = lambda: loop.call_soon_threadsafe(self._stop)
         if self.settings.strict_integrity:
             await asyncio.to_thread(self.app.code.require_sound)
         self._server = await self._listen(address)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from securecontext.contracts import ensure, require
 from securecontext.storage import tables
@@ -136,6 +136,26 @@ def migrate(connection: Connection) -> None:
     config.attributes["connection"] = connection
     with _ALEMBIC:
         command.upgrade(config, CURRENT)
+
+
+def is_pristine(connection: Connection) -> bool:
+    """Say whether a SQLite file of the current schema has exactly its parts, word for word: no trigger, no view."""
+    fresh = create_engine("sqlite://")
+    try:
+        with fresh.connect() as other:
+            create(other)
+            return _parts(connection) == _parts(other)
+    finally:
+        fresh.dispose()
+
+
+def _parts(connection: Connection) -> set[tuple[object, ...]]:
+    return {
+        tuple(row)
+        for row in connection.exec_driver_sql(
+            "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master"
+        )
+    }
 
 
 def _tables_without_history(connection: Connection) -> list[str]:

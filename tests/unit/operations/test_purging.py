@@ -58,14 +58,14 @@ def test_no_byte_of_what_a_session_stored_stays_on_the_disk_and_the_ledger_is_so
 
 
 def test_the_purge_is_an_entry_that_names_what_was_purged_by_digests(house, alice) -> None:
-    house.remember("db", "x", who=alice)
+    house.remember("zymurgy", "x", who=alice)
     house.do("zc_purge_session", alice)
     call, entry = house.entries(2)
     assert (call["kind"], call["operation"]) == ("call", "zc_purge_session")
     (run,) = entry["purged"]
     assert (entry["kind"], run["stream"], run["first"]) == ("purge", f"agent:alice/{alice.session}", 1)
     assert len(run["digest"]) == 64
-    assert "db" not in str(entry)
+    assert "zymurgy" not in str(entry)
 
 
 def test_what_was_there_before_counts_again_and_is_found_again(house, alice) -> None:
@@ -97,6 +97,17 @@ def test_events_that_hooks_reported_of_the_clients_session_go_with_it(house, ali
     done = house.do("zc_purge_session", replace(alice, client_session=hook.session))
     assert (done["sessions"], done["events"]) == ([alice.session, hook.session], 1)
     assert WORD not in house.bytes_on_disk()
+    assert verified(house)["status"] == "OK"
+
+
+def test_an_agent_cannot_purge_which_tools_the_client_saw_it_use(house, alice, operator) -> None:
+    hook = replace(HOOK, name=alice.name)
+    house.do("session.observed", hook, tool="Bash", tool_use_id="t1", outcome="ok", command=f"echo {SECRET}")
+    done = house.do("zc_purge_session", replace(alice, client_session=hook.session))
+    seen = [e["arguments"]["tool"] for e in house.entries(20) if e["kind"] == "observed"]
+    assert (seen, done["kept"]) == (["Bash"], 1)
+    house.do("zc_purge_session", operator, session=hook.session)
+    assert [e for e in house.entries(20) if e["kind"] == "observed" and "arguments" in e] == []
     assert verified(house)["status"] == "OK"
 
 
