@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 
-from tests.fuzz import engine, service
+from tests.fuzz import engine, service, span
 
 SERVICE_SHARE = 0.25
 """Of the time, for the doors of the real service."""
@@ -29,7 +29,8 @@ def main() -> int:
     inside = [name for name in chosen if name in TARGETS]
     doors = [name for name in chosen if name in service.DOORS]
     for_doors = given.seconds * (SERVICE_SHARE if inside else 1) if doors else 0
-    failed = [name for name in inside if _apart(name, (given.seconds - for_doors) / len(inside)) != 0]
+    left = span.countdown(given.seconds - for_doors)
+    failed = [name for at, name in enumerate(inside) if _apart(name, left() / (len(inside) - at)) != 0]
     if doors:
         failed += service.run(doors, for_doors, random.SystemRandom().randrange(2**32))
     print("nothing broke" if not failed else f"broke: {', '.join(failed)}; see {engine.FOUND}")

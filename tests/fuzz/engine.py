@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.guard import TooMuch, guarded
 from tests.fuzz.mutator import LONGEST, mutated
-from tests.fuzz.span import GoesOn
+from tests.fuzz.span import GoesOn, countdown
 
 FOUND = Path(__file__).parent / "found"
 LED = importlib.util.find_spec("atheris") is not None
@@ -73,6 +73,7 @@ def by_chance(target: str, seed: int, goes_on: GoesOn) -> int:
 
 def by_coverage(target: str, seconds: float) -> None:
     """Run the target under libFuzzer for so many seconds; does not return."""
+    left = countdown(seconds)  # to instrument takes its time too
     import atheris
 
     with atheris.instrument_imports(include=["securecontext"]):
@@ -86,7 +87,7 @@ def by_coverage(target: str, seconds: float) -> None:
         return mutated(data, known, chance)[:most]
 
     options = [
-        f"-max_total_time={max(1, int(seconds))}", f"-max_len={LONGEST}", "-timeout=60",
+        f"-max_total_time={int(left())}", f"-max_len={LONGEST}", "-timeout=60",
         "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1", f"-artifact_prefix={FOUND}/{target}-",
     ]  # fmt: skip
     folder = str(Path(__file__).parent / "corpus" / target)

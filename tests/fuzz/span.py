@@ -18,3 +18,9 @@ def seconds(count: float) -> GoesOn:
     """Go on for so many seconds."""
     until = time.monotonic() + count
     return lambda _tried: time.monotonic() < until
+
+
+def countdown(count: float) -> Callable[[], float]:
+    """Return what tells how many of so many seconds are left, one at least."""
+    until = time.monotonic() + count
+    return lambda: max(1.0, until - time.monotonic())

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from securecontext.boundaries import bundle, chain, key_file, keys
+from securecontext.boundaries import bundle, chain, key_file, roots
 from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keys import Keyring
@@ -163,7 +163,7 @@ def fuzz_key_file(data: bytes) -> None:
 def fuzz_root_file(data: bytes) -> None:
     """A root has one spelling."""
     try:
-        found = keys._parse(data, Path("ledger.root"), "ledger")
+        found = roots.parse(data, Path("ledger.root"), "ledger")
     except Unavailable:
         return
     assert found.line() == data

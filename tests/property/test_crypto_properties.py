@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from securecontext.boundaries import key_file
 from securecontext.boundaries.envelope import begin
-from securecontext.types.errors import Expired, Tampered
+from securecontext.types.errors import Expired, Tampered, Unavailable
 from securecontext.types.security import AgentState
 from tests.keys_case import ROOT, Keys
 
@@ -83,3 +83,13 @@ def test_two_files_of_one_root_never_hold_the_same_keys():
     assert len({each.salt for each in made}) == 20
     assert len({each.wrapping.secret for each in made}) == 20
     assert len({each.opened(each.writing.id).secret for each in made}) == 20
+
+
+@given(st.data())
+def test_a_file_of_keys_with_any_flipped_bit_is_refused(data):
+    whole = key_file.written(begin(ROOT, MOMENT), ROOT)
+    bit = data.draw(st.integers(0, len(whole) * 8 - 1))
+    changed = bytearray(whole)
+    changed[bit // 8] ^= 1 << bit % 8
+    with pytest.raises((Tampered, Unavailable)):
+        key_file.read(bytes(changed), ROOT, Path("data.keys"))

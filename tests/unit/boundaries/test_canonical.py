@@ -104,3 +104,31 @@ def test_endless_nesting_is_a_refusal_not_a_crash():
     endless.append(endless)
     with pytest.raises(InvalidInput, match="nested"):
         canonical(endless)
+
+
+def same(one, other):
+    """Whether two values are one JSON value: 1 and 1.0 are, 1 and true are not, nor a list and an object."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+few = st.sampled_from(
+    [None, True, False, 0, 1, -1, 0.5, 1.0, "", "0", "1", "true", "null", "[]", ",", '"', "a", "é"]
+)
+few_values = st.recursive(
+    few,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["", "a", "b", "é"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(few_values, few_values)
+def test_two_values_have_the_same_bytes_only_if_they_are_one(one, other):
+    assert (canonical(one) == canonical(other)) == same(one, other)
