@@ -85,7 +85,6 @@ def _make(world: World, asker: Asker, given: BackupInput) -> BackupOutput:
     large=True,
     prepare=_make,
     command=("backup",),
-    example={"file": "/media/stick"},
 )
 def backup(context: Context, given: BackupInput) -> BackupOutput:
     """Write consistent copies of all databases into one signed file, while the service goes on."""
