@@ -57,14 +57,24 @@ def test_verify_prints_what_it_promises_and_anchors_what_is_new(used: World) -> 
     assert {line for line in anchors.read_bytes().splitlines() if not line.startswith(b"{")} == set()
 
 
-def test_a_second_check_is_incremental_and_full_reads_everything_again(used: World) -> None:
+LONG = (
+    "import sys\nfrom securecontext.app import verification\nverification.WHOLE_BELOW = 0\n"
+    "from securecontext.service.run import main\nsys.exit(main())"
+)
+"""A service to which every ledger is a long one."""
+
+
+def test_a_second_check_of_a_long_ledger_is_incremental_and_full_reads_everything_again(used: World) -> None:
+    zc(used, "service", "stop")
+    used.serve(LONG)
     first = verdict(used)
     zc(used, "remember", "new", "value")
     second = verdict(used)
     assert (first["check"], second["check"]) == ("full", "incremental")
     assert 0 < second["checked"] < second["entries"] == first["entries"] + second["checked"]
     assert second["full_at"] == first["full_at"]
-    zc(used, "service", "restart")
+    zc(used, "service", "stop")
+    used.serve(LONG)
     assert verdict(used)["check"] == "incremental", "the mark outlives the service"
     full = dict(json.loads(zc(used, "audit", "verify", "--full", "--json")))
     assert (full["check"], full["checked"]) == ("full", full["entries"])

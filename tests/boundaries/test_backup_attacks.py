@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
+from securecontext.app import verification
 from securecontext.boundaries import backup_file, bundle
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.backup_file import Member
@@ -416,7 +417,10 @@ def test_w_05_an_older_copy_put_back_after_a_restore_is_a_roll_back(kept: Kept) 
     assert kept.status() == "ROLLED_BACK"
 
 
-def test_epochs_end_and_backups_are_made_and_restored_after_a_restore_as_before(kept: Kept) -> None:
+def test_epochs_end_and_backups_are_made_and_restored_after_a_restore_as_before(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "WHOLE_BELOW", 0)
     kept.restore(kept.backup())
     kept.house.remember("second", "life")
     kept.house.app.ledgers.end_epoch()

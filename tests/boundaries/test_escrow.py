@@ -69,6 +69,18 @@ def test_every_changed_character_is_refused(escrowed, monkeypatch):
 
 
 @SQLITE_ALONE
+def test_another_spelling_of_the_same_bytes_is_refused(filled):
+    """Base64 of 32 bytes has two bits to spare in its last character."""
+    made = escrow.make(filled.keyring, PHRASE)
+    salt = made.split()[7]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = salt[:-2] + alphabet[alphabet.index(salt[-2]) + 1] + "="
+    with pytest.raises(InvalidInput) as refused:
+        escrow.recall(filled.keyring, made.replace(salt, other), PHRASE)
+    assert refused.value.code == "escrow_malformed"
+
+
+@SQLITE_ALONE
 @pytest.mark.parametrize(
     "text", ["", "\n", "securecontext-escrow v1 \n", "x" * 10_000, "é", "securecontext-root v1 ledger"]
 )

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert
 
+from securecontext.app import verification
 from securecontext.app.verification import Verification
 from securecontext.boundaries import chain
 from securecontext.boundaries.keys import Keyring
@@ -29,6 +30,11 @@ class Store:
     def read(self):
         with self.connection.begin():
             yield self.connection
+
+
+@pytest.fixture(autouse=True)
+def _no_ledger_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "WHOLE_BELOW", 0)
 
 
 class Watch:

@@ -67,6 +67,8 @@ def _parse(escrow: str) -> tuple[str, bytes, bytes, bytes]:
             salt
         ) != SALT_BYTES:
             raise ValueError
+        if [_text(each) for each in (salt, nonce, sealed)] != encoded:  # base64 has bits to spare
+            raise ValueError
     except (ValueError, binascii.Error):
         raise InvalidInput(
             "escrow_malformed",

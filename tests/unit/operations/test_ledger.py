@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.house_case import PERSON, House, in_role
 
+from securecontext.app import verification
 from securecontext.boundaries import token_register
 from securecontext.boundaries.marks import LASTS
 from securecontext.boundaries.policy import Principal, Role
@@ -72,7 +73,18 @@ def edited(house: House) -> None:
     connection.close()
 
 
-def test_a_check_that_is_asked_to_reads_what_was_found_good_before(house: House) -> None:
+def test_a_short_ledger_is_read_whole_each_time(house: House) -> None:
+    house.remember("k", "v")
+    assert house.do("audit.verify", PERSON)["check"] == "full"
+    edited(house)
+    found = house.do("audit.verify", PERSON)
+    assert (found["check"], found["status"]) == ("full", "TAMPERED")
+
+
+def test_a_check_that_is_asked_to_reads_what_was_found_good_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "WHOLE_BELOW", 0)
     house.remember("k", "v")
     assert house.do("audit.verify", PERSON)["check"] == "full"
     edited(house)
@@ -82,7 +94,10 @@ def test_a_check_that_is_asked_to_reads_what_was_found_good_before(house: House)
     assert house.do("audit.verify", PERSON)["status"] == "TAMPERED"
 
 
-def test_a_chain_is_verified_for_an_agent_from_the_same_mark_and_whole_when_it_asks(house: House) -> None:
+def test_a_chain_is_verified_for_an_agent_from_the_same_mark_and_whole_when_it_asks(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "WHOLE_BELOW", 0)
     house.remember("k", "v")
     house.do("audit.verify", PERSON)
     agent = with_token(house)
