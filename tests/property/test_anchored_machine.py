@@ -192,8 +192,9 @@ class AnchoredMachine(LedgerMachine):
     @precondition(lambda self: self.keyring.kid.rpartition(".")[2] != "0")
     def forge_under_an_erased_key(self, leaf, count, first):
         kid = f"{self.keyring.signer}.0"
+        newest = self.case.rows("SELECT max(entry) FROM ledger_entries")[0][0]
         self._attacked(
-            lambda: self.case.forge(kid, range(leaf, leaf + count), entry=-1_000_000 if first else 1_000_000)
+            lambda: self.case.forge(kid, range(leaf, leaf + count), entry=-1_000_000 if first else newest)
         )
 
     @rule(which=NUMBERS)

@@ -191,6 +191,8 @@ def _texts(annotation: object) -> bool:
 
 PATHS = {
     ("audit.export", "file"),
+    ("backup", "file"),
+    ("restore", "file"),
     ("audit.prove", "file"),
     ("project.move", "folder"),
     ("audit.verify", "database"),

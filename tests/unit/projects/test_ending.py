@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from securecontext.app import App
+from securecontext.app.stores import Stores
 from securecontext.boundaries.policy import Standing
 from securecontext.operations import merging
 from securecontext.pipeline.callers import Caller, introduce
@@ -233,7 +234,7 @@ def test_a_source_that_could_not_be_emptied_is_emptied_later(
         raise Unavailable("disk_full", "Full.", "Free room.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("securecontext.app.root.emptying.empty", full)
+        patched.setattr("securecontext.app.stores.emptying.empty", full)
         assert merge(house, pair).error is None
     house.app.tidy()
     assert source_is_empty(house, pair[0])
@@ -289,7 +290,7 @@ def test_a_register_whose_making_was_cut_short_is_made_again(
 ) -> None:
     house.remember("k", "v")
     with monkeypatch.context() as patched:
-        patched.setattr(App, "_register_anew", dies)
+        patched.setattr(Stores, "_register_anew", dies)
         lose_register(house)
         with pytest.raises(KeyboardInterrupt):
             find(house, "work")

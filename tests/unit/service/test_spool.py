@@ -137,10 +137,10 @@ def test_notes_that_wait_are_told_once_and_hold_up_nobody(
     other.mkdir()
     find = case.house.app.find_project
 
-    def closed(path: str, scope: str) -> Any:
+    def closed(path: str, *more: str) -> Any:
         if path == str(other):
             raise Unavailable("store_broken", "It is broken.", "Mend it.")
-        return find(path, scope)
+        return find(path, *more)
 
     monkeypatch.setattr(case.house.app, "find_project", closed)
     for _ in range(3):
