@@ -15,7 +15,7 @@ from bench.bulk import grow
 from bench.figures import Figure, median, percentile
 from bench.floors import milliseconds
 from bench.home import Home
-from bench.texts import paragraph, sentence
+from bench.texts import sentence
 from securecontext.app import App
 from securecontext.boundaries import tiles, token_register, tree
 from securecontext.boundaries.policy import Principal, Role, Standing
@@ -28,7 +28,6 @@ from securecontext.settings import Settings
 from securecontext.storage.port import Transaction
 from securecontext.storage.tables import metadata
 from securecontext.types.ids import new_id
-from securecontext.validators import secrets
 
 MILLION = 1_000_000
 LEAVES_AT_ONCE = 50_000
@@ -54,7 +53,6 @@ def measure(at: Home, entries: int, chance: random.Random) -> list[Figure]:
             *_checks(app, project, entries),
             *_corridor(app, chance),
             *_proofs(chance),
-            _redaction(chance),
         ]
     finally:
         app.close()
@@ -115,17 +113,6 @@ def _proofs(chance: random.Random) -> list[Figure]:
         Figure("inclusion proof at 1,000,000 leaves, made, p99", percentile(made, 0.99), "ms", 5),
         Figure("the same, checked, p99", percentile(checked, 0.99), "ms", 1),
     ]
-
-
-def _redaction(chance: random.Random) -> Figure:
-    text = ""
-    while len(text) < 10 * 1024:
-        text += paragraph(chance) + "\n"
-    text = text[: 10 * 1024]
-    secrets.redact(text)
-    return Figure(
-        "redaction of 10 KiB, median", median(milliseconds(lambda: secrets.redact(text), 100)), "ms", 1
-    )
 
 
 def _corridor(app: App, chance: random.Random, times: int = 300) -> list[Figure]:
