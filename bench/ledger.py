@@ -17,9 +17,11 @@ from bench.floors import milliseconds
 from bench.home import Home
 from bench.texts import sentence
 from securecontext.app import App
-from securecontext.boundaries import tiles, token_register, tree
+from securecontext.boundaries import tree
+from securecontext.boundaries.identity import token_register
+from securecontext.boundaries.ledger import tiles
+from securecontext.boundaries.ledger.tiles import Tiles
 from securecontext.boundaries.policy import Principal, Role, Standing
-from securecontext.boundaries.tiles import Tiles
 from securecontext.operations.memory import RememberInput, remember
 from securecontext.pipeline.corridor import Call
 from securecontext.pipeline.operation import Context

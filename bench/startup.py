@@ -13,7 +13,7 @@ from bench.figures import Figure, median, percentile
 from bench.floors import bare_start
 from bench.home import Home, home
 from bench.session import Session
-from securecontext.boundaries.plugin_files import Machine
+from securecontext.boundaries.code.plugin_files import Machine
 from securecontext.cli.plugin_render import render
 
 

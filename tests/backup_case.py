@@ -12,8 +12,8 @@ from securecontext.app import App
 from securecontext.boundaries import backup_file
 from securecontext.boundaries.backup_file import Manifest, Member
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.ledger.signers import signing_keys
 from securecontext.boundaries.policy import Principal
-from securecontext.boundaries.signers import signing_keys
 from tests.house_case import PERSON, House, make_house
 from tests.identity_case import PHRASE, with_operator
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from securecontext.boundaries.crypto import StateEncryption
-from securecontext.boundaries.data_keys import DataKeys
+from securecontext.boundaries.keyring.data_keys import DataKeys
 from securecontext.types.security import AgentState
 
 ROOT = bytes(range(64))

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import create_engine, event, insert, text
 
 from securecontext.boundaries import chain
-from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sequencer import sequence
-from securecontext.boundaries.signers import enlist
-from securecontext.boundaries.tiles import Tiles
+from securecontext.boundaries.ledger.anchors import AnchorFile
+from securecontext.boundaries.ledger.sequencer import sequence
+from securecontext.boundaries.ledger.signers import enlist
+from securecontext.boundaries.ledger.tiles import Tiles
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.boundaries.tree import leaf_hash
-from securecontext.boundaries.verify import verify
 from securecontext.storage.postgres import open_postgres
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads, metadata
 from securecontext.types.ids import timestamp

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 SECONDS = 120
 RENDER = """
 import sys; from pathlib import Path
-from securecontext.boundaries.plugin_files import Machine
+from securecontext.boundaries.code.plugin_files import Machine
 from securecontext.cli.plugin_render import render
 render(Path(sys.argv[1]), Machine(Path(sys.executable).absolute(), Path(sys.argv[1]).parent))
 """

@@ -17,9 +17,9 @@ from sqlalchemy import create_engine, text
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import rendezvous
+from securecontext.boundaries.keyring.roots import ROOTS
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Standing
-from securecontext.boundaries.roots import ROOTS
 from securecontext.pipeline.operation import CATALOGUE
 from tests.acceptance.service_case import World, call, piped
 from tests.waiting import wait_until

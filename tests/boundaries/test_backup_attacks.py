@@ -14,13 +14,14 @@ import pytest
 from sqlalchemy import create_engine
 
 from securecontext.app import verification
-from securecontext.boundaries import backup_file, bundle
+from securecontext.boundaries import backup_file
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.backup_file import Member
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.crypto import StateEncryption
+from securecontext.boundaries.identity.operator import FILE as VERIFIER
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.operator import FILE as VERIFIER
+from securecontext.boundaries.ledger import bundle
 from securecontext.types.errors import Expired
 from securecontext.types.security import AgentState, EncryptedState
 from tests.backup_case import Kept, apart, edited, kept_house

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.crypto import FORMAT
-from securecontext.boundaries.envelope import USES_LIMIT, begin
+from securecontext.boundaries.keyring import aead
+from securecontext.boundaries.keyring.envelope import USES_LIMIT, begin
 from securecontext.boundaries.keys import Keyring
 from securecontext.types.errors import (
     ContractBroken,
@@ -432,7 +432,7 @@ def test_a_count_that_cannot_be_stored_lets_nothing_be_encrypted(keys, monkeypat
 DIES = """
 import os, shutil, signal, sys
 from pathlib import Path
-from securecontext.boundaries.data_keys import DataKeys
+from securecontext.boundaries.keyring.data_keys import DataKeys
 
 folder, step, argument = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 CALLS = ("open", "fdopen", "close", "fsync", "rename", "unlink", "pwrite", "listdir", "lstat", "fstat")
@@ -468,7 +468,7 @@ def deaths(keys, step, *argument):
     """A copy of the folder for each file operation that a change was killed at, and one where it was done."""
     done = subprocess.run(
         [sys.executable, "-c", DIES, str(keys.folder), step, *argument],
-        env={**os.environ, "PYTHONPATH": str(Path(aead.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(aead.__file__).parents[3])},
         capture_output=True,
         text=True,
         check=False,

@@ -2,10 +2,11 @@
 
 import pytest
 
-from securecontext.boundaries import chain, escrow
+from securecontext.boundaries import chain
+from securecontext.boundaries.keyring import escrow
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.verdict import Status
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.ledger.verdict import Status
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.types.errors import Denied, InvalidInput
 from tests.identity_case import PHRASE
 from tests.ledger_case import LOG, MOMENT, SQLITE_ALONE, draft

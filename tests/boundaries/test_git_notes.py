@@ -8,9 +8,9 @@ import pytest
 
 from securecontext.app import App
 from securecontext.boundaries.audit import Ledger
-from securecontext.boundaries.git_notes import PAUSE, REF, GitNotes
-from securecontext.boundaries.tiles import Tiles
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.ledger.git_notes import PAUSE, REF, GitNotes
+from securecontext.boundaries.ledger.tiles import Tiles
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.settings import Settings
 from securecontext.types.errors import Tampered, Unavailable
 from tests.ledger_case import LOG, MOMENT, SQLITE_ALONE, Case, draft

@@ -11,8 +11,8 @@ from securecontext.app import verification
 from securecontext.app.verification import Verification
 from securecontext.boundaries import chain
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.marks import FILE, LASTS
-from securecontext.boundaries.verify import GRACE
+from securecontext.boundaries.ledger.marks import FILE, LASTS
+from securecontext.boundaries.ledger.verify import GRACE
 from securecontext.storage.tables import meta
 from tests.ledger_case import LOG, MOMENT, Case, draft
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 import securecontext
-from securecontext.boundaries import audit, chain, sequencer
+from securecontext.boundaries import audit, chain
 from securecontext.boundaries.canonical import canonical
+from securecontext.boundaries.keyring.roots import ROOTS
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.roots import ROOTS
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.ledger import sequencer
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.types.errors import Tampered, Unavailable
 from tests.ledger_case import LOG, MOMENT, SQLITE_ALONE, Case, draft
 
@@ -188,7 +189,7 @@ FIRST_START = """
 import sys
 from pathlib import Path
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.roots import ROOTS
+from securecontext.boundaries.keyring.roots import ROOTS
 print("ready", flush=True)
 sys.stdin.readline()
 ring = Keyring.open(Path(sys.argv[1]))

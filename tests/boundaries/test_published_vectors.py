@@ -8,8 +8,10 @@ import pytest
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
-from securecontext.boundaries import aead, chain, notes
-from securecontext.boundaries.notes import PublicKeys
+from securecontext.boundaries import chain
+from securecontext.boundaries.keyring import aead
+from securecontext.boundaries.ledger import notes
+from securecontext.boundaries.ledger.notes import PublicKeys
 from securecontext.types.errors import ContractBroken
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "data" / "wycheproof"

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from securecontext.boundaries import bundle, export, purge
-from securecontext.boundaries.signers import read
-from securecontext.boundaries.verdict import Broken
+from securecontext.boundaries.ledger import bundle, export, purge
+from securecontext.boundaries.ledger.signers import read
+from securecontext.boundaries.ledger.verdict import Broken
 from securecontext.types.ledger import EntryDraft
 from tests.ledger_case import LOG, MOMENT, case, draft, filled, keyring, ledger_connection
 

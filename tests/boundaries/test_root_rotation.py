@@ -6,9 +6,11 @@ import os
 import pytest
 
 from securecontext.app import App
-from securecontext.boundaries import data_keys, key_file, private_files, token_register
+from securecontext.boundaries import private_files
 from securecontext.boundaries.crypto import StateEncryption
-from securecontext.boundaries.data_keys import DataKeys
+from securecontext.boundaries.identity import token_register
+from securecontext.boundaries.keyring import data_keys, key_file
+from securecontext.boundaries.keyring.data_keys import DataKeys
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Role
 from securecontext.settings import Settings

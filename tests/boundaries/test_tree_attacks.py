@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 
 from securecontext.boundaries import chain
-from securecontext.boundaries.anchors import AnchorFile
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.notes import Checkpoint
-from securecontext.boundaries.sequencer import Signed, newest
-from securecontext.boundaries.signers import read, signing_keys
-from securecontext.boundaries.tiles import WIDTH
-from securecontext.boundaries.verify import GRACE, verify
+from securecontext.boundaries.ledger.anchors import AnchorFile
+from securecontext.boundaries.ledger.notes import Checkpoint
+from securecontext.boundaries.ledger.sequencer import Signed, newest
+from securecontext.boundaries.ledger.signers import read, signing_keys
+from securecontext.boundaries.ledger.tiles import WIDTH
+from securecontext.boundaries.ledger.verify import GRACE, verify
 from securecontext.types.errors import Tampered
 from tests.ledger_case import MOMENT, Case, draft
 

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Connection
 
 from securecontext.boundaries import audit
-from securecontext.boundaries.bodies import Bodies
 from securecontext.boundaries.crypto import StateEncryption
-from securecontext.boundaries.data_keys import DataKeys
+from securecontext.boundaries.keyring.bodies import Bodies
+from securecontext.boundaries.keyring.data_keys import DataKeys
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Sight
 from securecontext.knowledge import archive

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, make_url, text
 from securecontext.boundaries import chain
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.storage.postgres import open_postgres
 from securecontext.types.ledger import EntryDraft
 from tests.engines.postgres_server import PostgresServer

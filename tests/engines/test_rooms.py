@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, func, select
 
+from securecontext.boundaries.ledger.tail import tail
+from securecontext.boundaries.ledger.verdict import Status
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.boundaries.policy import Principal, Standing
-from securecontext.boundaries.tail import tail
-from securecontext.boundaries.verdict import Status
-from securecontext.boundaries.verify import verify
 from securecontext.knowledge import archive
 from securecontext.memory import changes, facts, sessions
 from securecontext.memory.capacity import Capacity

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from securecontext.boundaries.bodies import MARK
+from securecontext.boundaries.keyring.bodies import MARK
 from securecontext.boundaries.policy import Sight
 from securecontext.knowledge import archive, sealed
 from securecontext.knowledge.search import search

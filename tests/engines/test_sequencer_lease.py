@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, select, text
 
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sequencer import LEASE, Signed, newest, sequence
-from securecontext.boundaries.signers import enlist
+from securecontext.boundaries.ledger.sequencer import LEASE, Signed, newest, sequence
+from securecontext.boundaries.ledger.signers import enlist
 from securecontext.storage.tables import ledger_entries, ledger_sequencers
 from securecontext.types.errors import Conflict
 from securecontext.types.ledger import EntryDraft

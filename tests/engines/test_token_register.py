@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
-from securecontext.boundaries import token_register
+from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.policy import Role
 from securecontext.boundaries.tokens import TTL_SECONDS
 from securecontext.storage.tables import ROLES, tokens

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from securecontext.boundaries import bundle, chain, key_file, tree
+from securecontext.boundaries import chain, tree
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.envelope import begin
-from securecontext.boundaries.notes import Checkpoint, signer_of
+from securecontext.boundaries.keyring import key_file
+from securecontext.boundaries.keyring.envelope import begin
+from securecontext.boundaries.ledger import bundle
+from securecontext.boundaries.ledger.notes import Checkpoint, signer_of
+from securecontext.boundaries.ledger.signers import Signers, line_of
 from securecontext.boundaries.policy import Role
-from securecontext.boundaries.signers import Signers, line_of
 from securecontext.boundaries.tokens import Claims
 from securecontext.types.ids import timestamp
 from tests.fuzz.targets import CORPUS, LOG, NOW, OLD, ROOT, TOKENS, YOUNG

@@ -14,12 +14,20 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from securecontext.boundaries import bundle, chain, key_file, roots
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries import chain
 from securecontext.boundaries.canonical import canonical
+from securecontext.boundaries.keyring import key_file, roots
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.notes import PublicKeys, SigningKeys, open_note, parse_checkpoint, signer_of
-from securecontext.boundaries.signers import Signers
+from securecontext.boundaries.ledger import bundle
+from securecontext.boundaries.ledger.anchors import AnchorFile
+from securecontext.boundaries.ledger.notes import (
+    PublicKeys,
+    SigningKeys,
+    open_note,
+    parse_checkpoint,
+    signer_of,
+)
+from securecontext.boundaries.ledger.signers import Signers
 from securecontext.boundaries.tokens import PREFIX, TokenKey
 from securecontext.hooks import handlers
 from securecontext.http.body import parse_object

@@ -11,7 +11,7 @@ from securecontext.storage.tables import metadata
 from tests.house.source import dotted, imported_as, parsed, resolved
 
 ALLOWED = re.compile(
-    r"src/securecontext/(boundaries/(audit|heads|sequencer|tiles|purge)\.py|storage/migrations/.*)"
+    r"src/securecontext/(boundaries/(audit|ledger/(heads|sequencer|tiles|purge))\.py|storage/migrations/.*)"
 )
 TABLES = sorted(name for name in metadata.tables if name.startswith("ledger_"))
 TABLE = f"({'|'.join(TABLES)})"

@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from securecontext.boundaries.signers import enlist
-from securecontext.boundaries.verdict import Status
-from securecontext.boundaries.verify import GRACE, verify
+from securecontext.boundaries.ledger.signers import enlist
+from securecontext.boundaries.ledger.verdict import Status
+from securecontext.boundaries.ledger.verify import GRACE, verify
 from tests.ledger_case import LOG, MOMENT, Case, draft
 from tests.property.test_ledger_machine import COLUMNS, DEEP, DEPTH, NUMBERS, PLACE, SESSIONS, LedgerMachine
 

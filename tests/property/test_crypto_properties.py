@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securecontext.boundaries import key_file
-from securecontext.boundaries.envelope import begin
+from securecontext.boundaries.keyring import key_file
+from securecontext.boundaries.keyring.envelope import begin
 from securecontext.types.errors import Expired, Tampered, Unavailable
 from securecontext.types.security import AgentState
 from tests.keys_case import ROOT, Keys

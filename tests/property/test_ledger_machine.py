@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.verdict import Status
+from securecontext.boundaries.ledger.verdict import Status
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads
 from tests.ledger_case import LOG, MOMENT, Case, draft, sqlite_engine
 

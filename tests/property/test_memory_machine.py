@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from securecontext.boundaries.bodies import MARK
+from securecontext.boundaries.keyring.bodies import MARK
 from securecontext.types.classification import CLASSIFICATIONS, SEALED, highest, rank
 from tests.house_case import PERSON, make_house
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securecontext.boundaries.bodies import MARK, Bodies, Place, is_plain
+from securecontext.boundaries.keyring.bodies import MARK, Bodies, Place, is_plain
 from securecontext.types.classification import CLASSIFICATIONS, SEALED, kept, rank
 from securecontext.types.errors import ZcError
 from tests.keys_case import ROOT, Keys

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from securecontext.app.installed import InstalledCode
-from securecontext.boundaries.baseline import FILE
-from securecontext.boundaries.installation import Installation
-from securecontext.boundaries.integrity import State
+from securecontext.boundaries.code.baseline import FILE
+from securecontext.boundaries.code.installation import Installation
+from securecontext.boundaries.code.integrity import State
 from securecontext.boundaries.keys import Keyring
 from securecontext.types.errors import Tampered, Unavailable
 from tests.house_case import PERSON, House, house

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from securecontext.app.rescan import AT_ONCE, MARK, Mark
-from securecontext.boundaries.bodies import MARK as MARK_OF_SEALED
+from securecontext.boundaries.keyring.bodies import MARK as MARK_OF_SEALED
 from securecontext.memory import sessions
 from securecontext.memory.sessions import WorkingState
 from securecontext.storage.analyser import tokens

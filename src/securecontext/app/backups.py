@@ -24,14 +24,15 @@ from securecontext import __version__
 from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of, recorder
 from securecontext.app.replacing import sync
-from securecontext.boundaries import backup_file, signers
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries import backup_file
 from securecontext.boundaries.backup_file import ANCHORS, DATA_KEYS, MACHINE, SIGNERS, Manifest, Member
-from securecontext.boundaries.data_keys import DataKeys
+from securecontext.boundaries.keyring.data_keys import DataKeys
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sequencer import newest
-from securecontext.boundaries.verdict import Status
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.ledger import signers
+from securecontext.boundaries.ledger.anchors import AnchorFile
+from securecontext.boundaries.ledger.sequencer import newest
+from securecontext.boundaries.ledger.verdict import Status
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.projects import register
 from securecontext.storage import snapshots, sqlite
 from securecontext.types.errors import InvalidInput, Tampered, Unavailable

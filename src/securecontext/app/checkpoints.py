@@ -12,11 +12,11 @@ from functools import partial
 from sqlalchemy import Connection, select
 
 from securecontext.app.recorders import log_of
-from securecontext.boundaries import signers
-from securecontext.boundaries.anchors import Anchors
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sequencer import MOST_AT_ONCE, Signed, newest, sequence
-from securecontext.boundaries.tiles import Tiles
+from securecontext.boundaries.ledger import signers
+from securecontext.boundaries.ledger.anchors import Anchors
+from securecontext.boundaries.ledger.sequencer import MOST_AT_ONCE, Signed, newest, sequence
+from securecontext.boundaries.ledger.tiles import Tiles
 from securecontext.storage.port import Store, Transaction
 from securecontext.storage.tables import ledger_entries
 from securecontext.types.errors import Unavailable, ZcError

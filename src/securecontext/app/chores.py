@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import delete, insert
 
 from securecontext.app.recorders import log_of
-from securecontext.boundaries import purge, sequencer, token_register
+from securecontext.boundaries.identity import token_register
+from securecontext.boundaries.ledger import purge, sequencer
 from securecontext.knowledge import archive
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import delete, insert, select, update
 
-from securecontext.boundaries.baseline import FILE, BaselineFile
-from securecontext.boundaries.installation import Installation
-from securecontext.boundaries.integrity import (
+from securecontext.boundaries.code.baseline import FILE, BaselineFile
+from securecontext.boundaries.code.installation import Installation
+from securecontext.boundaries.code.integrity import (
     ACCEPTED_BY_ITSELF,
     Baseline,
     Difference,

@@ -13,12 +13,13 @@ from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.recorders import log_of
 from securecontext.app.stores import Stores
 from securecontext.app.verification import Verification
-from securecontext.boundaries import escrow, export, purge, signers
-from securecontext.boundaries.anchors import AnchorFile, Anchors
+from securecontext.boundaries.keyring import escrow
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.tail import LedgerRow, tail
-from securecontext.boundaries.verdict import Status, Verdict
-from securecontext.boundaries.verify_entries import Pace
+from securecontext.boundaries.ledger import export, purge, signers
+from securecontext.boundaries.ledger.anchors import AnchorFile, Anchors
+from securecontext.boundaries.ledger.tail import LedgerRow, tail
+from securecontext.boundaries.ledger.verdict import Status, Verdict
+from securecontext.boundaries.ledger.verify_entries import Pace
 from securecontext.storage.port import Store
 from securecontext.storage.tables import ledger_entries, ledger_heads
 from securecontext.types.errors import Expired, Unavailable, ZcError
@@ -66,7 +67,7 @@ class Ledgers:
         return self._verification.check(store, whole=whole)
 
     def escrow(self, passphrase: str) -> str:
-        """Return an escrow of the ledger root, encrypted with a passphrase: see `boundaries.escrow`."""
+        """Return an escrow of the ledger root, encrypted with a passphrase: see `boundaries.keyring.escrow`."""
         return escrow.make(self._keyring, passphrase)
 
     def verify_recalled(self, store: Store, given: str, passphrase: str) -> Verdict:

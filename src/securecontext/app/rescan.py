@@ -17,7 +17,7 @@ from functools import partial
 from sqlalchemy import Connection, insert, select, update
 
 from securecontext.app.stores import Stores
-from securecontext.boundaries.bodies import Bodies, Body
+from securecontext.boundaries.keyring.bodies import Bodies, Body
 from securecontext.knowledge import rewriting as archive
 from securecontext.knowledge.archive import FACT
 from securecontext.memory import rewriting as memory

@@ -30,16 +30,17 @@ from securecontext.app.checkpoints import Checkpoints
 from securecontext.app.installed import REMEMBERED
 from securecontext.app.recorders import log_of, recorder
 from securecontext.app.replacing import KEYS, READY, commit, sync
-from securecontext.boundaries import backup_file, signers
-from securecontext.boundaries.anchors import AnchorFile
+from securecontext.boundaries import backup_file
 from securecontext.boundaries.backup_file import ANCHORS, DATA_KEYS, MACHINE, Member, Opened, altered
-from securecontext.boundaries.data_keys import DataKeys
-from securecontext.boundaries.envelope import Envelope
+from securecontext.boundaries.keyring.data_keys import DataKeys
+from securecontext.boundaries.keyring.envelope import Envelope
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sequencer import newest
-from securecontext.boundaries.signers import Signers
-from securecontext.boundaries.verdict import Status
-from securecontext.boundaries.verify import verify
+from securecontext.boundaries.ledger import signers
+from securecontext.boundaries.ledger.anchors import AnchorFile
+from securecontext.boundaries.ledger.sequencer import newest
+from securecontext.boundaries.ledger.signers import Signers
+from securecontext.boundaries.ledger.verdict import Status
+from securecontext.boundaries.ledger.verify import verify
 from securecontext.projects import register
 from securecontext.storage import copies, schema, sqlite
 from securecontext.storage.port import Store

@@ -26,20 +26,20 @@ from securecontext.app.secret_rules import SecretRules
 from securecontext.app.state import StoredState
 from securecontext.app.stores import Stores
 from securecontext.boundaries import secret_allowances
-from securecontext.boundaries.anchors import AnchorFile, Anchors
-from securecontext.boundaries.bodies import Bodies
-from securecontext.boundaries.credentials import Credentials
+from securecontext.boundaries.code.installation import Installation
 from securecontext.boundaries.crypto import StateEncryption
-from securecontext.boundaries.data_keys import DataKeys
-from securecontext.boundaries.door_token import FILE as TOKEN_FILE
-from securecontext.boundaries.door_token import DoorToken, open_token
-from securecontext.boundaries.git_notes import GitNotes
-from securecontext.boundaries.installation import Installation
+from securecontext.boundaries.identity.credentials import Credentials
+from securecontext.boundaries.identity.door_token import FILE as TOKEN_FILE
+from securecontext.boundaries.identity.door_token import DoorToken, open_token
+from securecontext.boundaries.identity.operator import Operator
+from securecontext.boundaries.keyring.bodies import Bodies
+from securecontext.boundaries.keyring.data_keys import DataKeys
+from securecontext.boundaries.keyring.roots import RootName
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.ledger.anchors import AnchorFile, Anchors
+from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
-from securecontext.boundaries.operator import Operator
 from securecontext.boundaries.policy import Policy
-from securecontext.boundaries.roots import RootName
 from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts

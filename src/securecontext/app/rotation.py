@@ -15,9 +15,11 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from securecontext.boundaries import baseline, data_keys, token_register
+from securecontext.boundaries.code import baseline
+from securecontext.boundaries.identity import token_register
+from securecontext.boundaries.keyring import data_keys
+from securecontext.boundaries.keyring.roots import RootName
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.roots import RootName
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft

@@ -21,7 +21,7 @@ from typing import Literal
 from securecontext import __version__
 from securecontext.app.rescan import Rescan
 from securecontext.app.stores import Stores
-from securecontext.boundaries.bodies import Bodies
+from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.validators import secrets
 
 log = logging.getLogger("securecontext.secrets")

@@ -8,10 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from securecontext.boundaries import bodies, chain, signers, token_register
-from securecontext.boundaries.heads import macs_fit
+from securecontext.boundaries import chain
+from securecontext.boundaries.identity import token_register
+from securecontext.boundaries.keyring import bodies
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sequencer import LEASE
+from securecontext.boundaries.ledger import signers
+from securecontext.boundaries.ledger.heads import macs_fit
+from securecontext.boundaries.ledger.sequencer import LEASE
 from securecontext.boundaries.tokens import TTL_SECONDS, key_of
 from securecontext.memory.capacity import CEILING
 from securecontext.storage.tables import (

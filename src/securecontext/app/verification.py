@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from securecontext.app.recorders import log_of
-from securecontext.boundaries.anchors import AnchorFile, Anchors
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.marks import Mark, Marks
-from securecontext.boundaries.verdict import Status, Verdict
-from securecontext.boundaries.verify import Outcome, full, incremental
-from securecontext.boundaries.verify_entries import Pace
+from securecontext.boundaries.ledger.anchors import AnchorFile, Anchors
+from securecontext.boundaries.ledger.marks import Mark, Marks
+from securecontext.boundaries.ledger.verdict import Status, Verdict
+from securecontext.boundaries.ledger.verify import Outcome, full, incremental
+from securecontext.boundaries.ledger.verify_entries import Pace
 from securecontext.storage.port import Store
 from securecontext.types.errors import ZcError
 
@@ -59,7 +59,7 @@ class Verification:
         Args:
             store: whose ledger.
             whole: from the beginning.
-            pace: see `boundaries.verify.full`.
+            pace: see `boundaries.ledger.verify.full`.
         """
         name, mark = self._found(store)
         if not whole and mark is not None and mark.size >= WHOLE_BELOW and mark.counts(self._clock()):

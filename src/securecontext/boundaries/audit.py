@@ -19,9 +19,9 @@ from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from securecontext.boundaries import chain
-from securecontext.boundaries.heads import Head, load, mismatch, move, move_all, moved_away
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.sealing import Appended, Sealed, check, seal
+from securecontext.boundaries.ledger.heads import Head, load, mismatch, move, move_all, moved_away
+from securecontext.boundaries.ledger.sealing import Appended, Sealed, check, seal
 from securecontext.contracts import invariant, require
 from securecontext.contracts.security import leaves_no_gap, places_every_draft
 from securecontext.storage.tables import ledger_bodies, ledger_entries, ledger_heads

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.notes import SigningKeys, open_note, signer_of
-from securecontext.boundaries.signers import Signers
+from securecontext.boundaries.ledger.notes import SigningKeys, open_note, signer_of
+from securecontext.boundaries.ledger.signers import Signers
 from securecontext.types.errors import Conflict, InvalidInput, Tampered
 
 MAGIC = b"securecontext-backup v"

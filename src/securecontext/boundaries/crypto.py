@@ -6,9 +6,9 @@ AES-256-GCM (see ``aead``) under a data key (see ``data_keys``), with a fresh ra
 
 from __future__ import annotations
 
-from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
-from securecontext.boundaries.data_keys import DataKeys
+from securecontext.boundaries.keyring import aead
+from securecontext.boundaries.keyring.data_keys import DataKeys
 from securecontext.contracts import ensure
 from securecontext.types.errors import InvalidInput, Tampered
 from securecontext.types.security import AgentState, EncryptedState

@@ -34,7 +34,7 @@ from typing import NoReturn
 from securecontext.boundaries import private_files
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.chain import KEY_BYTES, STREAM_KEY_LABEL
-from securecontext.boundaries.roots import (
+from securecontext.boundaries.keyring.roots import (
     ROOT_BYTES,
     ROOTS,
     SEEDED,

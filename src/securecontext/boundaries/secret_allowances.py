@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
+from securecontext.boundaries.keyring import aead
 from securecontext.boundaries.keys import Keyring
 from securecontext.storage.tables import meta
 from securecontext.types.errors import InvalidInput, LimitReached, NotFound

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import NoReturn
 
-from securecontext.boundaries import aead
 from securecontext.boundaries.canonical import canonical
+from securecontext.boundaries.keyring import aead
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Role
 from securecontext.types.errors import Unauthenticated

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from securecontext import rendezvous
-from securecontext.boundaries.bundle import Report, check
+from securecontext.boundaries.ledger.bundle import Report, check
 from securecontext.cli.answers import EXIT_TAMPERED, ask, refuse, show
 from securecontext.cli.derive import Json, Project
 from securecontext.cli.escrow import verify_with

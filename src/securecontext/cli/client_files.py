@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securecontext.boundaries.plugin_files import MARKETPLACE, PLUGIN, SERVER
+from securecontext.boundaries.code.plugin_files import MARKETPLACE, PLUGIN, SERVER
 from securecontext.cli.backups import Backups, write
 from securecontext.projects.identity import locate
 from securecontext.types.errors import InvalidInput

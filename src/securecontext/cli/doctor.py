@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from securecontext import __version__, rendezvous
-from securecontext.boundaries import inventory
+from securecontext.boundaries.code import inventory
 from securecontext.cli.answers import ask
 from securecontext.cli.client_files import PLUGIN_ID, SERVER_ID, ClientFiles, project_root
 from securecontext.cli.findings import Check, Health, guarded

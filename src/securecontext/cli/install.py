@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import securecontext
-from securecontext.boundaries import plugin_files
+from securecontext.boundaries.code import plugin_files
 from securecontext.cli import client_files, plugin_render
 from securecontext.cli.backups import Backups, Watch
 from securecontext.cli.client_files import (

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from securecontext import handover, rendezvous
-from securecontext.boundaries.operator import UNLOCKED_SECONDS
+from securecontext.boundaries.identity.operator import UNLOCKED_SECONDS
 from securecontext.cli.answers import refuse
 from securecontext.rpc.client import START_SECONDS, at_door, refused
 from securecontext.types.errors import Denied, InvalidInput, Unavailable

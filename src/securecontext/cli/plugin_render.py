@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from securecontext.boundaries.plugin_files import Machine, plugin_files, plugin_source
+from securecontext.boundaries.code.plugin_files import Machine, plugin_files, plugin_source
 
 
 def render(target: Path, machine: Machine, source: Path | None = None) -> None:

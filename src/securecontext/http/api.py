@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from securecontext import __version__
-from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.policy import Standing
 from securecontext.http.auth import OPEN_PATHS, Enter
 from securecontext.http.body import parse_object

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.tokens import Claims, is_token
 from securecontext.http.body import header_values, whole_body
 from securecontext.http.callers import CLAIMS

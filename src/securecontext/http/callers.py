@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.policy import Standing, other_project
 from securecontext.boundaries.tokens import Claims
 from securecontext.http.body import header_values

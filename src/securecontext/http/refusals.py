@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.tokens import Claims
 from securecontext.http.callers import CLAIMS, session_name
 from securecontext.http.callers import PRINCIPAL as HOLDER

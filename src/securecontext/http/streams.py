@@ -21,7 +21,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from securecontext.boundaries.door_token import DoorToken
+from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.limits import HTTP_BODY_BYTES
 from securecontext.boundaries.policy import Standing
 from securecontext.http.auth import Enter, loopback_hosts

@@ -3,8 +3,8 @@
 Facts of working memory have chunks too, so that search finds them, evicted ones included; their rows belong to the
 room of memory, and only ids cross.
 
-Texts of the classes confidential and restricted are stored sealed (`boundaries.bodies`) and have no chunks, whose words
-would say what they say; search looks for them in another way (see ``sealed``).
+Texts of the classes confidential and restricted are stored sealed (`boundaries.keyring.bodies`) and have no chunks,
+whose words would say what they say; search looks for them in another way (see ``sealed``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import Any
 
 from sqlalchemy import Connection, ScalarSelect, bindparam, delete, func, insert, literal, or_, select, update
 
-from securecontext.boundaries.bodies import Bodies, Body, Place, document_place, is_plain, text_of, trouble_of
+from securecontext.boundaries.keyring.bodies import (
+    Bodies,
+    Body,
+    Place,
+    document_place,
+    is_plain,
+    text_of,
+    trouble_of,
+)
 from securecontext.contracts import require
 from securecontext.contracts.agent import is_storable
 from securecontext.contracts.session import has_a_moment

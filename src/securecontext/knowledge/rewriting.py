@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from securecontext.boundaries.bodies import Bodies
+from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.knowledge.archive import (
     COLUMNS,
     DOCUMENT,

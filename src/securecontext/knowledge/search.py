@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from securecontext.boundaries.bodies import Bodies, is_plain
+from securecontext.boundaries.keyring.bodies import Bodies, is_plain
 from securecontext.boundaries.policy import Sight
 from securecontext.knowledge.archive import DOCUMENT, FACT
 from securecontext.knowledge.sealed import Looked, SealedMatch, look, share

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
-from securecontext.boundaries.bodies import Bodies, Place, fact_place
+from securecontext.boundaries.keyring.bodies import Bodies, Place, fact_place
 from securecontext.contracts import ensure, require
 from securecontext.contracts.agent import names_an_agent, stores_a_key, stores_a_value
 from securecontext.contracts.session import has_a_moment

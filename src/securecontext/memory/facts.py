@@ -4,8 +4,8 @@ A fact is never changed in place. A new value makes a new row; the old one is ke
 where another key takes its place. ``archived`` facts were evicted: recall no longer shows them, search does.
 Forgetting deletes every row of a key.
 
-Values of the classes confidential and restricted are stored sealed (`boundaries.bodies`); a value that cannot be opened
-makes its fact unreadable and nothing else. What changes facts is in ``changes``.
+Values of the classes confidential and restricted are stored sealed (`boundaries.keyring.bodies`); one that cannot be
+opened makes its fact unreadable and nothing else. What changes facts is in ``changes``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from sqlalchemy import (
     select,
 )
 
-from securecontext.boundaries.bodies import Bodies, Body, Place, fact_place, is_plain, text_of, trouble_of
+from securecontext.boundaries.keyring.bodies import (
+    Bodies,
+    Body,
+    Place,
+    fact_place,
+    is_plain,
+    text_of,
+    trouble_of,
+)
 from securecontext.storage.tables import facts, is_sealed
 from securecontext.types.errors import ZcError
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from securecontext.boundaries.bodies import Bodies
+from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.memory.facts import COLUMNS, Fact, fact_of, place_of
 from securecontext.storage.tables import events, facts
 from securecontext.types.classification import SEALED

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, not_, select, update
 
-from securecontext.boundaries.bodies import Bodies
+from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.contracts import ensure
 from securecontext.memory.facts import COLUMNS, Fact, fact_of
 from securecontext.storage.tables import facts

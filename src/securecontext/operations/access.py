@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from securecontext.boundaries import token_register
+from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.policy import Permission, Policy, Role, Standing
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from securecontext.boundaries import limits
-from securecontext.boundaries.bodies import Bodies
+from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.limits import refuse_over_quota
 from securecontext.boundaries.policy import Principal
 from securecontext.knowledge import archive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from securecontext.boundaries.integrity import Judgement, State
+from securecontext.boundaries.code.integrity import Judgement, State
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from securecontext.boundaries.ledger.verdict import Verdict
 from securecontext.boundaries.policy import Permission, Standing
-from securecontext.boundaries.verdict import Verdict
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
@@ -26,7 +26,7 @@ class VerifyInput(Input):
 
 
 class VerifyOutput(Output):
-    """The verdict; see `boundaries.verdict.Verdict` and docs/explanation/ledger.md."""
+    """The verdict; see `boundaries.ledger.verdict.Verdict` and docs/explanation/ledger.md."""
 
     status: str
     entries: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import Field
 from sqlalchemy import Connection
 
-from securecontext.boundaries.bodies import Bodies
+from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.knowledge import archive
 from securecontext.memory import changes, facts, sessions

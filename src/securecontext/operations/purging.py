@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from securecontext.boundaries.ledger.purge import Purged
 from securecontext.boundaries.policy import Permission, Policy, Principal
-from securecontext.boundaries.purge import Purged
 from securecontext.knowledge import archive
 from securecontext.memory import sessions
 from securecontext.memory.withdrawal import withdraw

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from securecontext.boundaries.bodies import Bodies, Body
+from securecontext.boundaries.keyring.bodies import Bodies, Body
 from securecontext.boundaries.policy import Permission, Policy, Sight, sight_of
 from securecontext.knowledge import archive
 from securecontext.memory import facts

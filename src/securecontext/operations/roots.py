@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from securecontext.boundaries import token_register
+from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation

@@ -29,7 +29,7 @@ from securecontext.contracts import require
 from securecontext.types.ledger import EntryKind
 
 if TYPE_CHECKING:
-    from securecontext.boundaries.bodies import Bodies
+    from securecontext.boundaries.keyring.bodies import Bodies
     from securecontext.pipeline.world import Project, World
     from securecontext.storage.port import TextIndex, Transaction
 

@@ -12,15 +12,15 @@ from typing import Literal, Protocol
 from sqlalchemy import Connection
 
 from securecontext.boundaries.backup_file import Manifest
-from securecontext.boundaries.bodies import Bodies
-from securecontext.boundaries.credentials import Credentials
-from securecontext.boundaries.integrity import Judgement
+from securecontext.boundaries.code.integrity import Judgement
+from securecontext.boundaries.identity.credentials import Credentials
+from securecontext.boundaries.keyring.bodies import Bodies
+from securecontext.boundaries.ledger.purge import Purged
+from securecontext.boundaries.ledger.signers import Signers
+from securecontext.boundaries.ledger.tail import LedgerRow
+from securecontext.boundaries.ledger.verdict import Verdict
 from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.policy import Unlocked
-from securecontext.boundaries.purge import Purged
-from securecontext.boundaries.signers import Signers
-from securecontext.boundaries.tail import LedgerRow
-from securecontext.boundaries.verdict import Verdict
 from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryDraft, EntryKind
 from securecontext.types.places import Place

@@ -6,7 +6,7 @@ that concern it. On PostgreSQL one database carries all. Rows that belong to a p
 
 Columns that every stored text carries from the start: ``provenance`` (how we know it), ``trust`` (where it came
 from), ``classification`` (who may see it), ``created_by`` (the principal) and ``session``. Of the classes confidential
-and restricted the text itself is stored sealed (`boundaries.bodies`) and has no chunks.
+and restricted the text itself is stored sealed (`boundaries.keyring.bodies`) and has no chunks.
 """
 
 from __future__ import annotations

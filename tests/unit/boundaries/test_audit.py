@@ -6,8 +6,8 @@ import pytest
 
 from securecontext.boundaries import chain
 from securecontext.boundaries.audit import Ledger
-from securecontext.boundaries.tail import tail
-from securecontext.boundaries.verdict import Status
+from securecontext.boundaries.ledger.tail import tail
+from securecontext.boundaries.ledger.verdict import Status
 from securecontext.types.errors import Conflict, ContractBroken, InvalidInput, Tampered
 from tests.ledger_case import LOG, MOMENT, draft
 

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from securecontext.boundaries.keyring.roots import ROOTS, SEEDED
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.roots import ROOTS, SEEDED
 from securecontext.types.errors import InvalidInput, Unavailable
 
 FIXED = bytes(range(64))

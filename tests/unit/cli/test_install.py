@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import securecontext
-from securecontext.boundaries import plugin_files
+from securecontext.boundaries.code import plugin_files
 from securecontext.cli import plugin_render
 from securecontext.cli.backups import KEPT, Backups
 from securecontext.cli.client_files import (

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from securecontext.boundaries.door_token import open_token
+from securecontext.boundaries.identity.door_token import open_token
 from securecontext.http.auth import Guard
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from securecontext.boundaries.door_token import open_token
+from securecontext.boundaries.identity.door_token import open_token
 from securecontext.http.refusals import Refusals
 from securecontext.pipeline.refusals import MOST, SECONDS
 from securecontext.types.errors import Unauthenticated, Unavailable

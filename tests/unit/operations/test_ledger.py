@@ -11,8 +11,8 @@ import pytest
 from tests.house_case import PERSON, House, in_role
 
 from securecontext.app import verification
-from securecontext.boundaries import token_register
-from securecontext.boundaries.marks import LASTS
+from securecontext.boundaries.identity import token_register
+from securecontext.boundaries.ledger.marks import LASTS
 from securecontext.boundaries.policy import Principal, Role
 from securecontext.types.errors import Expired
 

@@ -1,0 +1,1 @@
+"""The installed code against its signed baseline."""

@@ -1,0 +1,1 @@
+"""Keys at rest: sealing, envelopes, roots, escrow, and the bodies that are stored encrypted."""

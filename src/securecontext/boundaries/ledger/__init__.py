@@ -1,0 +1,1 @@
+"""The ledger beyond its first record: tree, checkpoints, anchors, verification, proofs, and what may be erased."""
