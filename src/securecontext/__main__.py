@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 
@@ -13,6 +15,8 @@ def main() -> int:
 
         return shim()
     if word == "serve" and len(sys.argv) == 2:
+        gc.disable()  # until its modules are there: hundreds are made, with hardly a cycle among them
+        os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # nobody else's code sees what is validated
         from securecontext.service.run import main as serve
 
         return serve()

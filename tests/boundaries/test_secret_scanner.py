@@ -265,7 +265,36 @@ def test_a_megabyte_of_anything_is_read_to_its_end_in_as_many_readings_as_a_page
         readings.clear()
         found = redact(text)
         counted[characters] = [rule for rule, _ in readings]
-        assert {length for _, length in readings} == {len(text)}
+        assert {length for _, length in readings} <= {len(text), len(found.text)}
         assert redact(found.text).text == found.text
     assert counted[1_000_000] == counted[20_000]
     assert len(counted[20_000]) <= 10
+
+
+def test_what_comes_within_reach_once_a_secret_is_a_short_marker_is_redacted_at_once():
+    """A block of a key is looked for so far and no further; a marker is shorter than what it stands for."""
+    filler = "a word " * 2_840
+    body = f"@ {filler}api_key={'q7Zk29sLmwQ4xV' * 14} "
+    text = f"before -----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY----- after"
+    assert len(body) > 20_000 > len(redact(body).text) + 40
+    once = redact(text)
+    assert once.text == "before [REDACTED:ssh_private_key] after"
+    (found,) = once.findings
+    assert text[found.start : found.end] == text.removeprefix("before ").removesuffix(" after")
+
+
+def test_blocks_of_keys_within_one_another_do_not_cost_a_round_each():
+    depth = 400
+    begins = "".join(f"-----BEGIN {n} PRIVATE KEY-----\n@ {'word ' * 10}" for n in range(depth))
+    ends = "".join(f"\n-----END {n} PRIVATE KEY-----" for n in reversed(range(depth)))
+    text = f"{begins}{'a word ' * 2_860}api_key={'q7Zk29sLmwQ4xV' * 14} {ends}"
+    rounds = 0
+
+    class Counting:
+        def hits(self, _text):
+            nonlocal rounds
+            rounds += 1
+            return []
+
+    scan(text, secrets.Outfit(bytes(32), engine=Counting()))
+    assert rounds <= 8

@@ -22,8 +22,9 @@ class Crash(Exception):
         data: the input.
     """
 
-    def __init__(self, target: str, data: bytes) -> None:
-        super().__init__(f"{target} broke on {len(data)} bytes, beginning with {data[:80]!r}")
+    def __init__(self, target: str, data: bytes, cause: BaseException) -> None:
+        told = f"{type(cause).__name__}: {str(cause)[:300]}"  # the fuzzer shows no causes
+        super().__init__(f"{target} broke on {len(data)} bytes, beginning with {data[:80]!r}: {told}")
         self.target = target
         self.data = data
 
@@ -40,7 +41,7 @@ def attempt(target: str, data: bytes) -> None:
         with guarded():
             TARGETS[target](data)
     except (Exception, TooMuch) as error:
-        raise Crash(target, data) from error
+        raise Crash(target, data, error) from error
 
 
 def corpus(target: str) -> list[bytes]:

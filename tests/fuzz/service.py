@@ -144,7 +144,7 @@ def by_chance(service: HttpService, door: str, seed: int, goes_on: GoesOn) -> in
         try:
             _send(service, door, data)
         except Exception as error:
-            raise Crash(door, data) from error
+            raise Crash(door, data, error) from error
         if sent % LOOK_EVERY == 0:
             _look(service, door, pid, recent)
             recent.clear()
@@ -197,7 +197,7 @@ def _look(service: HttpService, door: str, pid: int, recent: list[bytes]) -> Non
         size = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
         assert size < MEMORY, f"the service holds {size >> 20} MiB"
     except (AssertionError, OSError) as error:
-        raise Crash(door, b"\n==== input ====\n".join(recent)) from error
+        raise Crash(door, b"\n==== input ====\n".join(recent), error) from error
 
 
 def _traces(log: bytes) -> Iterator[bytes]:

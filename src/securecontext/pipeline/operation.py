@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 class Input(BaseModel):
     """Base of input models: nothing is coerced, nothing unknown is let through."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, defer_build=True, hide_input_in_errors=True
+    )
 
 
 class Redaction(BaseModel):
@@ -51,7 +53,7 @@ class Redaction(BaseModel):
 class Output(BaseModel):
     """Base of output models."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class Effects(StrEnum):

@@ -48,7 +48,10 @@ def serve(settings: Settings) -> int:
         address = Address(home)
         _turn_away_standard_error()
         try:
-            return asyncio.run(Daemon(settings, claim).run(address))
+            daemon = Daemon(settings, claim)
+            gc.freeze()  # modules stay: nobody needs to look through them
+            gc.enable()
+            return asyncio.run(daemon.run(address))
         except (ZcError, OSError) as error:
             _leave_reason(
                 home, str(error)

@@ -133,11 +133,18 @@ def scan(text: str, outfit: Outfit | None = None) -> tuple[Finding, ...]:
     outfit = outfit or _worn
     # A secret that is taken out may uncover another one that touched it, so each round looks again at what is
     # left, with vertical tabs where secrets and markers were: white space that no rule reads across.
-    # The offsets stay, and what `redact` leaves holds nothing.
-    left = MARKER.sub(_blank, text) if "[REDACTED:" in text else text
+    # The offsets stay. What `redact` leaves has shorter gaps, and is looked at last; so many times and no more, or
+    # keys within keys within keys would cost a round each.
+    left = _blanked(text)
     spans: list[Hit] = []
-    rounds = 0
-    while hits := _hits(left, outfit.engine):
+    rounds = looks = 0
+    while True:
+        hits = _hits(left, outfit.engine)
+        if not hits and looks < _ROUNDS:
+            looks += 1
+            hits = _drawn_together(text, spans, outfit.engine)
+        if not hits:
+            break
         rounds += 1
         if rounds > _ROUNDS:  # a chain of touching secrets: take the whole words
             hits = [_whole_word(left, hit) for hit in hits]
@@ -155,18 +162,57 @@ def _hits(text: str, engine: Engine | None) -> list[Hit]:
     return known or list(random_runs(text))
 
 
+def _drawn_together(text: str, spans: list[Hit], engine: Engine | None) -> list[Hit]:
+    """Return what is found once markers, which are shorter than most secrets, stand where secrets were.
+
+    A rule that reads so far and no further, such as from a key's first line to its last, may reach there then.
+    """
+    if not spans:
+        return []
+    taken = _merged(spans)
+    near = _blanked(_marked(text, taken))
+    return [_in_place(hit, taken) for hit in _hits(near, engine)]
+
+
+def _in_place(hit: Hit, taken: list[Hit]) -> Hit:
+    """Return a hit in a text with markers as one in the text itself; a marker that it begins or ends in is in it."""
+    start, end, shift = hit.start, hit.end, 0
+    for each in taken:
+        marker = each.start - shift, each.start - shift + len(_marker(each.type))
+        longer = each.end - each.start - (marker[1] - marker[0])
+        if marker[1] <= hit.start:
+            start = hit.start + shift + longer
+        elif marker[0] <= hit.start:
+            start = each.start
+        if marker[1] <= hit.end:
+            end = hit.end + shift + longer
+        elif marker[0] < hit.end:
+            end = each.end
+        shift += longer
+    return Hit(hit.type, start, end)
+
+
 def redact(text: str) -> Redacted:
-    """Return the text with each secret replaced by ``[REDACTED:<type>]``; doing it again changes nothing."""
+    """Return the text with each secret replaced by ``[REDACTED:<type>]``; doing it again changes nothing.
+
+    Blocks of keys that hold one another, more than three deep and each too long to be one, are the exception.
+    """
     findings = scan(text)
-    if not findings:
-        return Redacted(text, ())
+    return Redacted(_marked(text, findings), findings) if findings else Redacted(text, ())
+
+
+def _marker(kind: str) -> str:
+    return f"[REDACTED:{kind}]"
+
+
+def _marked(text: str, found: Iterable[Hit | Finding]) -> str:
     parts: list[str] = []
     position = 0
-    for finding in findings:
-        parts += (text[position : finding.start], f"[REDACTED:{finding.type}]")
-        position = finding.end
+    for each in found:
+        parts += (text[position : each.start], _marker(each.type))
+        position = each.end
     parts.append(text[position:])
-    return Redacted("".join(parts), findings)
+    return "".join(parts)
 
 
 def redact_value(value: JsonValue) -> JsonValue:
@@ -203,6 +249,10 @@ def _sensitive(value: JsonValue) -> JsonValue:
     if isinstance(value, str) and MARKER.fullmatch(value):
         return value
     return "[REDACTED:sensitive_name]"
+
+
+def _blanked(text: str) -> str:
+    return MARKER.sub(_blank, text) if "[REDACTED:" in text else text
 
 
 def _blank(match: re.Match[str]) -> str:
