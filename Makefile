@@ -24,8 +24,10 @@ help: ## list what can be made
 demo: $(VENV)/.runtime ## set up, then do the main job on this very repository and show it
 	$(BIN)/python -m demo
 
+# Files are handed to as many processes as there are processors; the tests of one file stay in one.
+JOBS ?= auto
 test: lint e2e-tools ## set up, lint, and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/ruff check .

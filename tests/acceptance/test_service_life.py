@@ -335,7 +335,7 @@ def test_what_lies_in_the_place_of_a_file_of_ours_is_named(world: World, there: 
 
 @pytest.mark.parametrize("kind", ["file", "link to nothing"])
 def test_a_folder_of_sockets_that_is_none_is_named(world: World, kind: str) -> None:
-    folder = world.root / "run"
+    folder = Path(os.environ["XDG_RUNTIME_DIR"]) / "run"  # short: a path too long for a socket is passed by
     folder.mkdir()
     world.env["XDG_RUNTIME_DIR"] = str(folder)
     if kind == "file":
