@@ -70,6 +70,13 @@ class Transaction(Protocol):
     def connection(self) -> Connection:
         """The writer's connection, inside the batch's transaction."""
 
+    @property
+    def moment(self) -> datetime:
+        """Now, by the clock of whoever orders the writers: the service's on SQLite, the server's on PostgreSQL.
+
+        One moment for the whole batch. When a call came in says less: it may have waited for its turn.
+        """
+
     def savepoint(self) -> AbstractContextManager[None]:
         """Bracket an effect: an exception inside rolls back to here and passes on."""
 

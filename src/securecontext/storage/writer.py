@@ -46,14 +46,25 @@ class Backend(Protocol):
     def scrub(self, connection: Connection) -> bool:
         """Clean write-ahead copies of removed text, outside a transaction; say whether it could be done now."""
 
+    def moment(self, connection: Connection, own: datetime) -> datetime:
+        """Return the moment that all who write to this database go by, given the service's own."""
+
 
 @dataclass(slots=True)
 class _Batch:
     """The state of a batch: satisfies `port.Transaction`."""
 
     connection: Connection
+    clock: Callable[[], datetime]
     drafts: list[EntryDraft] = field(default_factory=list)
     scrub: bool = False
+    _moment: datetime | None = None
+
+    @property
+    def moment(self) -> datetime:
+        if self._moment is None:
+            self._moment = self.clock()
+        return self._moment
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -252,7 +263,7 @@ class Writer:
     def _attempt(self, connection: Connection, batch: list[_Item]) -> list[tuple[_Item, Any]]:
         """Run a batch to its durable end, or raise with nothing done."""
         with connection.begin():
-            state = _Batch(connection)
+            state = _Batch(connection, lambda: self._backend.moment(connection, self._clock()))
             done = [(item, item.job(state)) for item in batch]
             if not self._backend.alive(connection):
                 raise Unavailable("transaction_lost", "The database ended the transaction.", "Call again.")
