@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from securecontext.coordination import leases, queue, tasks
-from securecontext.coordination.leases import Failed, Held, Settled
+from securecontext.coordination import leases, queue, reclaiming, tasks
+from securecontext.coordination.leases import Failed, Held
 from securecontext.coordination.queue import Claimed, Enqueued, NewTask
+from securecontext.coordination.reclaiming import Settled
 from securecontext.coordination.tasks import Origin, Task
 from securecontext.storage.port import Store
 
@@ -50,7 +51,7 @@ class Queue:
 
         def work(c: Connection) -> list[Claimed]:
             if settle:
-                leases.settle(c, self.project, self.now)
+                reclaiming.settle(c, self.project, self.now)
             return queue.claim(c, self.project, role, who, self.now, count=count)
 
         done: list[Claimed] = self._write(work)
@@ -88,7 +89,7 @@ class Queue:
         return done
 
     def settle(self, *, whole: bool = True) -> Settled:
-        done: Settled = self._write(lambda c: leases.settle(c, self.project, self.now, whole=whole))
+        done: Settled = self._write(lambda c: reclaiming.settle(c, self.project, self.now, whole=whole))
         return done
 
     def renew(self, *present: Origin) -> int:

@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from securecontext.coordination import dependencies, leases, queue, requeueing, tasks
-from securecontext.coordination.leases import AT_ONCE, CLOCKS, LEASE, LEASE_ENDED, Failed, Held
+from securecontext.coordination import dependencies, leases, queue, reclaiming, requeueing, tasks
+from securecontext.coordination.leases import LEASE, Failed, Held
 from securecontext.coordination.queue import NewTask
+from securecontext.coordination.reclaiming import AT_ONCE, CLOCKS, LEASE_ENDED
 from securecontext.coordination.retries import FIRST_PAUSE
 from securecontext.coordination.tasks import State
 from securecontext.storage import tables
@@ -422,9 +423,9 @@ def test_a_queue_that_goes_on_from_a_backup_honours_no_fence_from_before(at: Que
     at.put("t")
     at.put("u")
     claimed = at.one()
-    at._write(leases.start_over)
+    at._write(reclaiming.start_over)
     assert lost(lambda: at.complete(claimed)) == "queued"
-    assert at.one().fence == claimed.fence + leases.FENCES_AFTER_RESTORE + 1
+    assert at.one().fence == claimed.fence + reclaiming.FENCES_AFTER_RESTORE + 1
 
 
 ROW: dict[str, Any] = {

@@ -16,12 +16,15 @@ from securecontext.operations import (
     projects,
     proofs,
     purging,
+    queue,
+    queue_state,
     recall,
     recovery,
     roots,
     secrets,
     sessions,
     state,
+    tasks,
 )
 
 __all__ = [
@@ -40,10 +43,13 @@ __all__ = [
     "projects",
     "proofs",
     "purging",
+    "queue",
+    "queue_state",
     "recall",
     "recovery",
     "roots",
     "secrets",
     "sessions",
     "state",
+    "tasks",
 ]

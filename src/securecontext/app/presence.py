@@ -1,0 +1,37 @@
+"""Who is connected just now: principal and session of every client that has a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from securecontext.boundaries.policy import Principal
+
+
+class Presence:
+    """The sessions that are connected. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._there: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def here(self, who: Principal) -> Iterator[None]:
+        """Count a connection of a principal's session."""
+        key = (who.name, who.session)
+        with self._lock:
+            self._there[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._there[key] -= 1
+                if not self._there[key]:
+                    del self._there[key]
+
+    def sessions(self) -> set[tuple[str, str]]:
+        """Return principal and session of everybody who is connected."""
+        with self._lock:
+            return set(self._there)

@@ -1,0 +1,270 @@
+"""How the queue stands: counts for agents, lists and bringing back for persons."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from securecontext.boundaries.policy import Permission, Standing
+from securecontext.coordination import requeueing, tasks
+from securecontext.operations.queue import Ready, ring_for
+from securecontext.pipeline import fields
+from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.types.ids import parse_timestamp, timestamp
+from securecontext.validators.input import one_line
+from securecontext.validators.tasks import clean_role, clean_task_id
+
+SHOWN = 60
+"""Characters of a reason or of progress in a list; `--json` has it whole."""
+
+
+class StatsInput(Input):
+    """Arguments of zc_queue_stats."""
+
+    task_id: fields.TaskId | None = Field(None, description="tell of this task, with its result")
+    role: fields.Role | None = Field(None, description="its role; yours by default")
+
+
+class RoleCounts(Output):
+    """Tasks of a role by state; ``failed`` have failed before and have not ended."""
+
+    role: str
+    queued: int = 0
+    delayed: int = 0
+    blocked: int = 0
+    claimed: int = 0
+    done: int = 0
+    dead: int = 0
+    failed: int = 0
+
+
+class TaskState(Output):
+    """One task as it stands."""
+
+    task_id: str
+    role: str
+    state: str
+    priority: int
+    attempts: int
+    max_attempts: int
+    fence: int
+    created_at: str
+    enqueued_by: str
+    claimed_by: str | None = None
+    due_at: str | None = None
+    progress: str | None = None
+    progress_at: str | None = None
+    reason: str | None = None
+    ended_at: str | None = None
+    needs: list[str] = []
+    result: dict[str, Any] | None = None
+    artefacts: list[str] = []
+
+
+class StatsOutput(Output):
+    """Tasks of the project by state, and by role within; the one task that was asked for."""
+
+    queued: int
+    delayed: int
+    blocked: int
+    claimed: int
+    done: int
+    dead: int
+    failed: int
+    roles: list[RoleCounts] = []
+    task: TaskState | None = None
+
+
+STATES = ("queued", "delayed", "blocked", "claimed", "done", "dead", "failed")
+
+
+def _render_stats(out: StatsOutput) -> str:
+    if out.task is not None:
+        return _told(out.task)
+    lines = [" ".join(f"{getattr(out, name)} {name}" for name in STATES)]
+    lines += [
+        f"{each.role}: " + " ".join(f"{getattr(each, name)} {name}" for name in STATES if getattr(each, name))
+        for each in out.roles
+    ]
+    return "\n".join(lines)
+
+
+def _told(task: TaskState) -> str:
+    said = f"{task.role}/{task.task_id} is {task.state}, attempt {task.attempts} of {task.max_attempts}."
+    for what, text in (
+        ("Waits for", ", ".join(task.needs)),
+        ("Claimed by", task.claimed_by or ""),
+        ("Progress:", task.progress or ""),
+        ("Failed:", task.reason or ""),
+        ("Artefacts:", ", ".join(task.artefacts)),
+    ):
+        if text:
+            said += f"\n{what} {one_line(text, 500)}"
+    return said + ("" if task.result is None else f"\nResult: {one_line(tasks.as_json(task.result), 2_000)}")
+
+
+@operation(
+    "zc_queue_stats",
+    permission=Permission.TASK_READ,
+    effects=Effects.READS,
+    render=_render_stats,
+    command=("queue", "stats"),
+)
+def stats(context: Context, given: StatsInput) -> StatsOutput:
+    """Count the tasks of this project by state and role, or tell how one task stands and what came of it."""
+    project = context.here.id
+    roles: dict[str, dict[str, int]] = {}
+    for found in tasks.counts(context.connection, project):
+        counts = roles.setdefault(found.role, dict.fromkeys(STATES, 0))
+        counts[found.state.value] += found.tasks
+        if found.state not in (tasks.State.DONE, tasks.State.DEAD):
+            counts["failed"] += found.failed
+    totals = {name: sum(counts[name] for counts in roles.values()) for name in STATES}
+    return StatsOutput(
+        **totals,
+        roles=[RoleCounts(role=role, **counts) for role, counts in roles.items()],
+        task=None if given.task_id is None else _one(context, given.task_id, given.role),
+    )
+
+
+def _one(context: Context, task_id: str, role: str | None) -> TaskState:
+    wanted = clean_role(role) if role is not None else str(context.principal.role or "")
+    if not wanted:
+        raise InvalidInput("no_role", "This call names no role.", "Say which: role.", field="role")
+    task = tasks.find(context.connection, context.here.id, wanted, clean_task_id(task_id))
+    if task is None:
+        raise NotFound(
+            "no_such_task", f"There is no task {task_id} for the role {wanted}.", "See zc_queue_stats."
+        )
+    result = tasks.result_of(context.connection, task.task)
+    line = _line(task)
+    if result is None:
+        return line
+    return line.model_copy(update={"result": dict(result.result), "artefacts": list(result.artefacts)})
+
+
+def _line(task: tasks.Task) -> TaskState:
+    return TaskState(
+        task_id=task.task_id,
+        role=task.role,
+        state=str(task.state),
+        priority=task.priority,
+        attempts=task.attempts,
+        max_attempts=task.max_attempts,
+        fence=task.fence,
+        created_at=task.created_at,
+        enqueued_by=task.created_by,
+        claimed_by=task.claimed_by,
+        due_at=task.due_at,
+        progress=task.progress,
+        progress_at=task.progress_at,
+        reason=task.reason,
+        ended_at=task.ended_at,
+        needs=list(task.needs),
+    )
+
+
+class ListInput(Input):
+    """Arguments of queue.list."""
+
+    state: Annotated[
+        Literal["queued", "delayed", "blocked", "claimed", "done", "dead"],
+        Field(description="which; dead by default"),
+        fields.Plain(),
+    ] = "dead"
+    role: fields.Role | None = Field(None, description="of one role")
+    limit: Annotated[int, Field(ge=1, le=1_000), fields.Plain()] = 100
+
+
+class ListOutput(Output):
+    """Tasks in a state, in the order in which they are or would be claimed."""
+
+    tasks: list[TaskState]
+    now: str
+
+
+def _render_list(out: ListOutput) -> str:
+    now = parse_timestamp(out.now)
+    return "\n".join(_row(each, now) for each in out.tasks) or "No task is in that state."
+
+
+def _row(task: TaskState, now: datetime) -> str:
+    note = task.progress if task.state == "claimed" else task.reason
+    who = f" {task.claimed_by}, progress {_ago(task.progress_at, now)}" if task.state == "claimed" else ""
+    due = f" until {task.due_at[11:19]}" if task.due_at else ""
+    return (
+        f"{task.role}/{task.task_id} {task.state}{due}{who}, attempt {task.attempts} of {task.max_attempts}"
+        + (f": {one_line(note, SHOWN)}" if note else "")
+    )
+
+
+def _ago(moment: str | None, now: datetime) -> str:
+    if moment is None:
+        return "never"
+    return f"{max(0, round((now - parse_timestamp(moment)).total_seconds()))} s ago"
+
+
+@operation(
+    "queue.list",
+    permission=Permission.TASK_MANAGE,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    recorded=False,
+    render=_render_list,
+    command=("queue", "list"),
+)
+def list_tasks(context: Context, given: ListInput) -> ListOutput:
+    """List tasks in a state: dead ones by default, with the reason; claimed ones with their agent's progress."""
+    role = None if given.role is None else clean_role(given.role)
+    found = tasks.in_state_of(
+        context.connection, context.here.id, tasks.State(given.state), role=role, most=given.limit
+    )
+    return ListOutput(tasks=[_line(each) for each in found], now=timestamp(context.moment))
+
+
+class RequeueInput(Input):
+    """Arguments of queue.requeue."""
+
+    role: fields.Role | None = Field(None, description="role of the task")
+    task_id: fields.TaskId | None = Field(
+        None, description="the task; dead, or claimed by who does not get on"
+    )
+    every: fields.Flag = Field(False, description="every dead task of the project")
+
+
+class RequeueOutput(Ready):
+    """How many tasks are offered again."""
+
+    requeued: int
+    was: str = "dead"
+
+
+@operation(
+    "queue.requeue",
+    permission=Permission.TASK_MANAGE,
+    effects=Effects.WRITES,
+    audience=Standing.PERSON,
+    render=lambda out: f"{out.requeued} task(s) that were {out.was} are offered again.",
+    after=ring_for,
+    command=("queue", "requeue"),
+)
+def requeue(context: Context, given: RequeueInput) -> RequeueOutput:
+    """Offer a dead task again with all its attempts, or take a claimed one from an agent that does not get on."""
+    project = context.here.id
+    if given.every is (given.task_id is not None or given.role is not None):
+        raise InvalidInput(
+            "name_one", "Say which task: its role and task_id, or every dead one.", "Give both, or every."
+        )
+    if given.every:
+        roles = requeueing.requeue_dead(context.connection, project)
+        context.told["requeued"] = len(roles)
+        return RequeueOutput(requeued=len(roles)).making_ready(project, roles)
+    if given.role is None or given.task_id is None:
+        raise InvalidInput("name_one", "A task is named by its role and its task_id.", "Give both.")
+    role, task_id = clean_role(given.role), clean_task_id(given.task_id)
+    was = requeueing.requeue(context.connection, project, role, task_id)
+    context.told["was"] = str(was)
+    return RequeueOutput(requeued=1, was=str(was)).making_ready(project, [role])
