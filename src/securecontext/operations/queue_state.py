@@ -115,19 +115,22 @@ def _told(task: TaskState) -> str:
 )
 def stats(context: Context, given: StatsInput) -> StatsOutput:
     """Count the tasks of this project by state and role, or tell how one task stands and what came of it."""
-    project = context.here.id
+    roles = _counts(context)
+    return StatsOutput(
+        **{name: sum(getattr(each, name) for each in roles) for name in STATES},
+        roles=roles,
+        task=None if given.task_id is None else _one(context, given.task_id, given.role),
+    )
+
+
+def _counts(context: Context) -> list[RoleCounts]:
     roles: dict[str, dict[str, int]] = {}
-    for found in tasks.counts(context.connection, project):
+    for found in tasks.counts(context.connection, context.here.id):
         counts = roles.setdefault(found.role, dict.fromkeys(STATES, 0))
         counts[found.state.value] += found.tasks
         if found.state not in (tasks.State.DONE, tasks.State.DEAD):
             counts["failed"] += found.failed
-    totals = {name: sum(counts[name] for counts in roles.values()) for name in STATES}
-    return StatsOutput(
-        **totals,
-        roles=[RoleCounts(role=role, **counts) for role, counts in roles.items()],
-        task=None if given.task_id is None else _one(context, given.task_id, given.role),
-    )
+    return [RoleCounts(role=role, **counts) for role, counts in roles.items()]
 
 
 def _one(context: Context, task_id: str, role: str | None) -> TaskState:
@@ -223,6 +226,62 @@ def list_tasks(context: Context, given: ListInput) -> ListOutput:
         context.connection, context.here.id, tasks.State(given.state), role=role, most=given.limit
     )
     return ListOutput(tasks=[_line(each) for each in found], now=timestamp(context.moment))
+
+
+class ShowInput(Input):
+    """Arguments of queue.show: none."""
+
+
+class ShowOutput(Output):
+    """The queue at a glance."""
+
+    roles: list[RoleCounts]
+    claimed: list[TaskState]
+    dead: list[TaskState]
+    now: str
+
+
+GLANCE = 20
+"""Tasks of a state that one look shows."""
+
+
+def _render_show(out: ShowOutput) -> str:
+    if not out.roles:
+        return "The queue of this project is empty."
+    now = parse_timestamp(out.now)
+    width = max(len(each.role) for each in out.roles)
+    lines = [" " * width + "".join(f"{name:>9}" for name in STATES)]
+    lines += [
+        each.role.ljust(width) + "".join(f"{getattr(each, name):>9}" for name in STATES) for each in out.roles
+    ]
+    for title, found in (("In work:", out.claimed), ("Dead:", out.dead)):
+        if found:
+            lines += ["", title, *(_row(each, now) for each in found)]
+    return "\n".join(lines)
+
+
+@operation(
+    "queue.show",
+    permission=Permission.TASK_MANAGE,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    recorded=False,
+    render=_render_show,
+    command=("queue", "show"),
+)
+def show_queue(context: Context, given: ShowInput) -> ShowOutput:
+    """Show the queue at a glance: counts by role, what is in work and how far, what is dead and why."""
+    connection, project = context.connection, context.here.id
+
+    def some(state: tasks.State) -> list[TaskState]:
+        return [_line(each) for each in tasks.in_state_of(connection, project, state, most=GLANCE)]
+
+    return ShowOutput(
+        roles=_counts(context),
+        claimed=some(tasks.State.CLAIMED),
+        dead=some(tasks.State.DEAD),
+        now=timestamp(context.moment),
+    )
 
 
 class RequeueInput(Input):
