@@ -9,7 +9,7 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, client, derive, doctor, escrow, files, operator, queue, service
+from securecontext.cli import audit, bench, client, derive, doctor, escrow, files, operator, queue, service
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -91,6 +91,7 @@ _group("memory").command("import")(files.import_facts)
 _group("audit").command("verify")(audit.verify)
 _group("audit").command("escrow")(escrow.escrow)
 app.add_typer(queue.app, name="queue")
+app.add_typer(bench.app, name="bench")
 app.add_typer(service.app, name="service")
 app.add_typer(operator.app, name="operator")
 app.add_typer(client.install, name="install")
