@@ -76,16 +76,20 @@ _RELEASE = (
     )
     .returning(t.role)
 )
-_WAITS = exists(
-    select(n.task_id).where(
-        n.project == t.project,
-        n.role == t.role,
-        n.task_id == t.task_id,
-        n.needs_role == bindparam("done_role"),
-        n.needs_task_id == bindparam("done_id"),
+_DEPENDANTS = (
+    select(t.task)
+    .select_from(
+        task_needs.join(tasks, and_(t.project == n.project, t.role == n.role, t.task_id == n.task_id))
     )
+    .where(
+        n.project == bindparam("in_project"),
+        n.needs_role == bindparam("of_role"),
+        n.needs_task_id == bindparam("of_id"),
+        in_state("blocked"),
+    )
+    .order_by(t.task)
 )
-_RELEASE_AFTER = _RELEASE.where(_WAITS)
+_RELEASE_ONE = _RELEASE.where(t.task == bindparam("of_task"))
 
 
 def refuse_cycle(connection: Connection, project: str, key: Key, needs: Sequence[Key]) -> None:
@@ -142,5 +146,8 @@ def release(connection: Connection, project: str, done: Key | None, moment: str)
     given = {"in_project": project, "now": moment}
     if done is None:
         return list(connection.execute(_RELEASE, given).scalars())
-    after = given | {"done_role": done[0], "done_id": done[1]}
-    return list(connection.execute(_RELEASE_AFTER, after).scalars())
+    named = {"in_project": project, "of_role": done[0], "of_id": done[1]}
+    released: list[str] = []
+    for task in connection.execute(_DEPENDANTS, named).scalars().all():
+        released += connection.execute(_RELEASE_ONE, given | {"of_task": task}).scalars()
+    return released

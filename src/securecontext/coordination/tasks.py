@@ -145,7 +145,8 @@ _NEEDS = (
 _RESULT = select(r.result, r.artefacts, r.created_at, r.created_by, r.trust).where(
     r.task == bindparam("of_task")
 )
-_UNSETTLED = select(t.task).where(IN_PROJECT, or_(t.due_at.is_not(None), in_state("blocked"))).limit(1)
+_TIMED = select(t.task).where(IN_PROJECT, t.due_at.is_not(None)).limit(1)
+_BLOCKED = select(t.task).where(IN_PROJECT, in_state("blocked")).limit(1)
 _OPEN = select(t.task).where(IN_PROJECT, t.ended_at.is_(None)).limit(1)
 _QUEUED = select(t.task).where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued")).limit(1)
 _DUE = (
@@ -198,7 +199,8 @@ def result_of(connection: Connection, task: int) -> Result | None:
 
 def any_unsettled(connection: Connection, project: str) -> bool:
     """Say whether a project has a task of which time alone can make something else: claimed, delayed or blocked."""
-    return connection.execute(_UNSETTLED, {"in_project": project}).first() is not None
+    given = {"in_project": project}
+    return any(connection.execute(query, given).first() is not None for query in (_TIMED, _BLOCKED))
 
 
 def any_open(connection: Connection, project: str) -> bool:

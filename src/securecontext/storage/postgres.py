@@ -34,6 +34,7 @@ for index, where in (
     (tables.READY_TASKS, tables.in_state("queued")),
     (tables.DUE_TASKS, tables.tasks.c.due_at.is_not(None)),
     (tables.HELD_TASKS, tables.in_state("claimed")),
+    (tables.BLOCKED_TASKS, tables.in_state("blocked")),
 ):
     index.dialect_options["postgresql"]["where"] = where
 

@@ -369,7 +369,10 @@ HELD_TASKS = Index(
     tasks.c.claimed_session,
     sqlite_where=in_state("claimed"),
 )
-"""All three partial on both engines, as `ONE_ACTIVE` is."""
+BLOCKED_TASKS = Index(
+    "ix_tasks_blocked", tasks.c.project, tasks.c.role, tasks.c.task_id, sqlite_where=in_state("blocked")
+)
+"""All four partial on both engines, as `ONE_ACTIVE` is."""
 
 task_needs = Table(
     "task_needs",

@@ -100,6 +100,7 @@ def upgrade() -> None:
         ("ix_tasks_ready", ["project", "role", "urgency", "task"], "state = 'queued'"),
         ("ix_tasks_due", ["project", "due_at"], "due_at IS NOT NULL"),
         ("ix_tasks_held", ["project", "claimed_by", "claimed_session"], "state = 'claimed'"),
+        ("ix_tasks_blocked", ["project", "role", "task_id"], "state = 'blocked'"),
     ):
         op.create_index(name, "tasks", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
     op.create_table(
