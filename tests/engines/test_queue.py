@@ -401,6 +401,31 @@ def test_other_projects_needs_are_others(at: Queue) -> None:
 # The rest
 
 
+def test_w_49_both_engines_answer_alike(at: Queue) -> None:
+    """W-49: one history, told step by step; what each engine answers stands here once for both."""
+    told: list[Any] = []
+    for task_id, more in (
+        ("a", {}), ("b", {"priority": 2}), ("c", {"needs": [("worker", "a")]}),
+        ("d", {"not_before": timestamp(START + 20 * SECOND)}), ("b", {"payload": {"do": "other"}}),
+    ):  # fmt: skip
+        done = at.put(task_id, **more)
+        told.append((done.inserted, done.differs, str(done.state)))
+    first, second = at.take(count=2)
+    told += [(first.task_id, first.fence), (second.task_id, second.fence)]
+    told.append(at.fail(first, chance=0.25).again_at)
+    told.append(at.complete(second))
+    at.passes(30 * SECOND)
+    told += [(each.task_id, each.fence, each.attempts) for each in at.take(BOB, count=9)]
+    at.passes(LEASE)
+    told.append(at.settle().told())
+    assert told == [
+        (True, False, "queued"), (True, False, "queued"), (True, False, "blocked"), (True, False, "delayed"),
+        (False, True, "queued"), ("b", 1), ("a", 1), "2026-03-01T12:00:03.125000Z", ["worker"],
+        ("b", 2, 2), ("c", 1, 1), ("d", 1, 1),
+        {"reclaimed": [["worker", "b", 2], ["worker", "c", 1], ["worker", "d", 1]]},
+    ]  # fmt: skip
+
+
 def test_how_many_are_in_which_state(at: Queue) -> None:
     for task_id in ("a", "b", "c", "d"):
         at.put(task_id)

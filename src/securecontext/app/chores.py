@@ -12,6 +12,7 @@ from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger import purge, sequencer
 from securecontext.coordination import leases, reclaiming
 from securecontext.knowledge import archive
+from securecontext.operations.queue import announce
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register
 from securecontext.storage.port import TextIndex, Transaction
@@ -73,6 +74,7 @@ def turn_queue(
     connection, moment = transaction.connection, transaction.moment
     leases.renew(connection, project, present, moment)
     settled = reclaiming.settle(connection, project, moment, whole=True)
+    announce(transaction, project, settled.ready)
     if told := settled.told():
         body = {"operation": "queue.settle", "outcome": "ok", "arguments": {}, "result": told}
         transaction.record(EntryDraft("system", "queue", "", "call", body))

@@ -149,6 +149,12 @@ _TIMED = select(t.task).where(IN_PROJECT, t.due_at.is_not(None)).limit(1)
 _BLOCKED = select(t.task).where(IN_PROJECT, in_state("blocked")).limit(1)
 _OPEN = select(t.task).where(IN_PROJECT, t.ended_at.is_(None)).limit(1)
 _QUEUED = select(t.task).where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued")).limit(1)
+_READY = (
+    select(t.task)
+    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"))
+    .order_by(t.urgency, t.task)
+    .limit(bindparam("most"))
+)
 _DUE = (
     select(t.task)
     .where(IN_PROJECT, t.due_at.is_not(None), t.due_at <= bindparam("until"), t.role == bindparam("of_role"))
@@ -215,6 +221,12 @@ def any_ready(connection: Connection, project: str, role: str, moment: str) -> b
         connection.execute(_QUEUED, given).first() is not None
         or connection.execute(_DUE, given | {"until": moment}).first() is not None
     )
+
+
+def are_the_first(connection: Connection, project: str, role: str, count: int) -> bool:
+    """Say whether so many new tasks of a role are all that are ready: its queue was empty."""
+    given = {"in_project": project, "of_role": role, "most": count + 1}
+    return len(connection.execute(_READY, given).all()) <= count
 
 
 def as_json(value: Any) -> str:

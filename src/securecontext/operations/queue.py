@@ -20,6 +20,7 @@ from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
 from securecontext.pipeline.wakeups import Wakeups
 from securecontext.pipeline.world import World
+from securecontext.storage.port import Transaction
 from securecontext.types.errors import InvalidInput, Unavailable
 from securecontext.types.ids import timestamp
 from securecontext.validators.tasks import clean_role, clean_task_id, parse_reference
@@ -59,6 +60,16 @@ def ring(wakeups: Wakeups, project: str, roles: Iterable[str]) -> None:
     """Wake as many waiting workers of each role as it has new tasks."""
     for role, count in Counter(roles).items():
         wakeups.ring(topic(project, role), count)
+
+
+def announce(transaction: Transaction, project: str, roles: Iterable[str]) -> None:
+    """Tell other services of new tasks in queues that were empty: those who wait there look again.
+
+    Of a queue that was not empty everybody knows: whoever waits found nothing, and looks now and then.
+    """
+    for role, count in sorted(Counter(roles).items()):
+        if tasks.are_the_first(transaction.connection, project, role, count):
+            transaction.notify(topic(project, role))
 
 
 def ring_for(world: World, out: Ready) -> None:
@@ -145,6 +156,8 @@ def enqueue(context: Context, given: EnqueueInput) -> EnqueueOutput:
         context.connection, context.here.id, new, origin_of(context.principal), context.writing.moment
     )
     context.told["inserted"] = done.inserted
+    ready = [role] if done.inserted and done.state is tasks.State.QUEUED else []
+    announce(context.writing, context.here.id, ready)
     return EnqueueOutput(
         inserted=done.inserted,
         task_id=task_id,
@@ -152,7 +165,7 @@ def enqueue(context: Context, given: EnqueueInput) -> EnqueueOutput:
         state=str(done.state),
         differs=done.differs,
         redacted=list(context.redactions),
-    ).making_ready(context.here.id, [role] if done.inserted and done.state is tasks.State.QUEUED else [])
+    ).making_ready(context.here.id, ready)
 
 
 def _moment(text: str) -> str:
@@ -253,6 +266,7 @@ def claim(context: Context, given: ClaimInput) -> ClaimOutput:
     project, role, who = context.here.id, role_of(context.principal, given.role), context.principal
     moment = context.writing.moment
     settled = reclaiming.settle(context.connection, project, moment)
+    announce(context.writing, project, settled.ready)
     claims = queue.claim(context.connection, project, role, origin_of(who), moment, count=given.count)
     context.told.update(settled.told())
     context.told["claimed"] = [[each.role, each.task_id, each.fence] for each in claims]

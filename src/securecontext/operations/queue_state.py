@@ -9,7 +9,7 @@ from pydantic import Field
 
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.coordination import requeueing, tasks
-from securecontext.operations.queue import Ready, ring_for
+from securecontext.operations.queue import Ready, announce, ring_for
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
 from securecontext.types.errors import InvalidInput, NotFound
@@ -320,10 +320,12 @@ def requeue(context: Context, given: RequeueInput) -> RequeueOutput:
     if given.every:
         roles = requeueing.requeue_dead(context.connection, project)
         context.told["requeued"] = len(roles)
+        announce(context.writing, project, roles)
         return RequeueOutput(requeued=len(roles)).making_ready(project, roles)
     if given.role is None or given.task_id is None:
         raise InvalidInput("name_one", "A task is named by its role and its task_id.", "Give both.")
     role, task_id = clean_role(given.role), clean_task_id(given.task_id)
     was = requeueing.requeue(context.connection, project, role, task_id)
     context.told["was"] = str(was)
+    announce(context.writing, project, [role])
     return RequeueOutput(requeued=1, was=str(was)).making_ready(project, [role])

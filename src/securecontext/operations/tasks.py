@@ -10,7 +10,7 @@ from pydantic import Field
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Permission
 from securecontext.coordination import leases
-from securecontext.operations.queue import Ready, origin_of, ring_for, role_of
+from securecontext.operations.queue import Ready, announce, origin_of, ring_for, role_of
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
 from securecontext.validators.tasks import clean_task_id
@@ -108,6 +108,7 @@ def complete(context: Context, given: CompleteInput) -> CompleteOutput:
         artefacts=given.artefacts,
     )
     context.told["done"] = released is not None
+    announce(context.writing, context.here.id, released or [])
     return CompleteOutput(
         task_id=given.task_id,
         already=released is None,

@@ -83,6 +83,9 @@ class Transaction(Protocol):
     def record(self, draft: EntryDraft) -> None:
         """Have the draft appended to the ledger at the end of this batch, before the commit."""
 
+    def notify(self, topic: str) -> None:
+        """Tell the other services that share the database, once this batch is committed; a file has one service."""
+
     def scrub_after_commit(self) -> None:
         """Have write-ahead copies of removed text cleaned once the commit is durable."""
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from securecontext.storage import schema, tables
+from securecontext.storage.notices_postgres import CHANNEL
 from securecontext.storage.port import Recorder, Transaction
 from securecontext.storage.search_postgres import PostgresTextIndex
 from securecontext.storage.writer import Writer
@@ -42,6 +43,7 @@ STATEMENT_TIMEOUT_MS: Final = 30_000
 CONNECT_TIMEOUT_S: Final = 10
 POOL_SIZE: Final = 10
 _CLOCK: Final = text("SELECT clock_timestamp()")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, :topic)")
 _MIGRATION_LOCK: Final = 0x5EC0_0001
 """Advisory lock key: services that start together migrate one after another."""
 
@@ -195,6 +197,10 @@ class PostgresStore:
         """Return the server's moment: the services that share it may have clocks that differ."""
         found: datetime = connection.execute(_CLOCK).scalar_one()
         return found
+
+    def notify(self, connection: Connection, topic: str) -> None:
+        """Tell every service that listens, at the commit; see `notices_postgres`."""
+        connection.execute(_NOTIFY, {"channel": CHANNEL, "topic": topic})
 
     def translate(self, error: BaseException) -> BaseException:
         """Return our refusal for a driver's error; other errors come back as they are."""
