@@ -19,7 +19,7 @@ from securecontext.pipeline.fields import Plain, Structure, Words, cleaned
 from securecontext.pipeline.operation import Input, Operation, Redaction
 from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import one_line
-from securecontext.validators.secrets import redact
+from securecontext.validators.secrets import is_sensitive_name, redact, redact_value
 
 ARGUMENT_CODES = {
     "missing": ("missing_argument", "is missing"),
@@ -154,11 +154,31 @@ def clean_structure(
         if isinstance(node, list):
             return [clean(item, depth + 1) for item in node]
         if isinstance(node, dict):
-            return {clean(key, depth): clean(item, depth + 1) for key, item in node.items()}
+            out: dict[str, Any] = {}
+            for key, item in node.items():
+                free = _free(clean(key, depth), out)
+                out[free] = hidden(free, item) if is_sensitive_name(free) else clean(item, depth + 1)
+            return out
         return node
+
+    def hidden(key: str, item: Any) -> Any:
+        """Return what is left of what stands under a name that says that it is a secret."""
+        left = redact_value({key: item})
+        assert isinstance(left, dict)  # noqa: S101 - for the type checker
+        if left[key] != item:
+            redactions.append(Redaction(field=name, type="sensitive_name", fingerprint=""))
+        return left[key]
 
     cleaned_value: dict[str, Any] = clean(value, 1)
     return cleaned_value
+
+
+def _free(key: str, taken: Mapping[str, Any]) -> str:
+    """Return a name that is not taken: two that were different may be the same once they are redacted."""
+    free, number = key, 2
+    while free in taken:
+        free, number = f"{key}#{number}", number + 1
+    return free
 
 
 def redact_output(value: Any, seen: dict[str, str] | None = None) -> Any:

@@ -71,6 +71,19 @@ def test_a_secret_in_a_payload_a_result_or_a_reason_is_stored_nowhere(team: Team
     assert KEY.encode() not in team.house.bytes_on_disk()
 
 
+def test_what_stands_under_a_name_that_tells_a_secret_is_not_stored(team: Team) -> None:
+    put = team.put("t", payload={"login": {"user": "ann", "Password": "tulip"}, "n": 1})
+    assert [each["type"] for each in put["redacted"]] == ["sensitive_name"]
+    payload = team.claim()[0]["payload"]
+    assert (payload["login"]["user"], payload["n"]) == ("ann", 1) and "tulip" not in str(payload)
+    assert b"tulip" not in team.house.bytes_on_disk()
+
+
+def test_names_that_are_one_once_they_are_redacted_are_told_apart(team: Team) -> None:
+    team.put("t", payload={KEY: 1, KEY[:-1] + "I": 2})
+    assert sorted(team.claim()[0]["payload"].values()) == [1, 2]
+
+
 def test_a_claim_whose_answer_was_lost_is_answered_again_with_the_same_task(team: Team) -> None:
     team.put("t")
     team.put("u")
