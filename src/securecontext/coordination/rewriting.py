@@ -1,13 +1,15 @@
-"""Tasks that are stored already, read in the order of their arrival and rewritten without a secret."""
+"""Tasks that are stored already: rewritten without a secret, or without all that a session brought in."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, case, delete, select, update
 
-from securecontext.coordination.tasks import IN_PROJECT, r, t
+from securecontext.coordination.tasks import IN_PROJECT, State, r, t
 from securecontext.storage.tables import task_results, tasks
+
+PURGED = "what it was to do was purged"
 
 
 class StoredTask(NamedTuple):
@@ -62,3 +64,44 @@ def rewrite_task(connection: Connection, new: StoredTask) -> None:
     if new.result is not None:
         given = {"of_task": new.id, "new_result": new.result, "new_artefacts": new.artefacts}
         connection.execute(_REWRITE_RESULT, given)
+
+
+def withdraw(connection: Connection, project: str, session: str, by: str | None, moment: str) -> int:
+    """Blank what a session said in tasks and delete their results; what it had enqueued and is not done is dead.
+
+    That there was such a task, and who claimed it, stays.
+
+    Args:
+        connection: in a transaction that writes.
+        project: the project.
+        session: its name.
+        by: the principal whose part; None for every one's.
+        moment: now, a timestamp.
+
+    Returns:
+        How many tasks were blanked and results deleted.
+    """
+    enqueued = IN_PROJECT & (t.session == session)
+    worked = IN_PROJECT & (t.claimed_session == session)
+    results = (r.project == project) & (r.session == session)
+    if by is not None:
+        enqueued, worked = enqueued & (t.created_by == by), worked & (t.claimed_by == by)
+        results = results & (r.created_by == by)
+    given = {"in_project": project}
+    ended = t.state == State.DONE.value
+    blank = (
+        update(tasks)
+        .where(enqueued)
+        .values(
+            payload="{}",
+            state=case((ended, t.state), else_=State.DEAD.value),
+            due_at=None,
+            reason=case((ended, t.reason), else_=PURGED),
+            ended_at=case((ended, t.ended_at), else_=moment),
+        )
+    )
+    connection.execute(update(tasks).where(worked).values(progress=None, reason=None), given)
+    return (
+        connection.execute(blank, given).rowcount
+        + connection.execute(delete(task_results).where(results)).rowcount
+    )

@@ -120,6 +120,12 @@ _LIST = _OF_STATE.order_by(t.urgency, t.task).limit(bindparam("most"))
 _LIST_OF_ROLE = (
     _OF_STATE.where(t.role == bindparam("of_role")).order_by(t.urgency, t.task).limit(bindparam("most"))
 )
+_HELD = (
+    select(*COLUMNS)
+    .where(IN_PROJECT, t.claimed_by == bindparam("of_holder"), in_state("claimed"))
+    .order_by(t.claimed_at, t.task)
+    .limit(bindparam("most"))
+)
 _FAILED = func.sum(case((and_(t.attempts > 0, t.reason.is_not(None)), 1), else_=0))
 _COUNT = (
     select(t.role, t.state, func.count(), _FAILED)
@@ -186,6 +192,12 @@ def in_state_of(
     given = {"in_project": project, "of_state": state.value, "most": most}
     query, more = (_LIST, {}) if role is None else (_LIST_OF_ROLE, {"of_role": role})
     return [task_of(row) for row in connection.execute(query, given | more)]
+
+
+def held_by(connection: Connection, project: str, holder: str, most: int = 100) -> list[Task]:
+    """Return what a principal holds, the oldest claim first."""
+    given = {"in_project": project, "of_holder": holder, "most": most}
+    return [task_of(row) for row in connection.execute(_HELD, given)]
 
 
 def counts(connection: Connection, project: str) -> list[Count]:

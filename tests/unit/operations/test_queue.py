@@ -145,6 +145,36 @@ def test_claiming_in_batches_and_counting(team: Team) -> None:
     assert "4 queued" in text and "developer: 1 blocked" in text
 
 
+def test_an_agent_that_lost_its_context_finds_what_it_holds(team: Team) -> None:
+    for task_id in ("t", "u"):
+        team.put(task_id)
+    team.one(team.agent("bob"))
+    team.one()
+    (held,) = team.house.do("zc_queue_stats", team.agent())["held"]
+    assert (held["task_id"], held["role"], held["fence"]) == ("u", "worker", 1)
+    assert "Yours: worker/u fence 1" in team.house.ask("zc_queue_stats", {}, who=team.agent()).text
+    assert team.stats()["held"] == []
+
+
+def test_what_a_purged_session_put_into_tasks_is_nowhere_and_nobody_works_on_it(team: Team) -> None:
+    for task_id, word in (("t", "quixotic"), ("u", "zephyr"), ("v", "sphinx")):
+        team.put(task_id, payload={"do": word})
+    (first,) = (team.house.ask("zc_claim_task", {}, who=team.agent(), key="k").structured["claims"],)[0]
+    held = {"task_id": "t", "fence": first["fence"]}
+    team.house.do("zc_complete_task", team.agent(), **held, result={"said": "gryphon"})
+    second = team.one()
+    team.house.do("zc_heartbeat_task", team.agent(), **second, progress="basilisk")
+    assert team.house.do("zc_purge_session", team.boss)["tasks"] == 3
+    for word in (b"quixotic", b"zephyr", b"sphinx"):
+        assert word not in team.house.bytes_on_disk()
+    assert (team.stats()["done"], team.stats()["dead"]) == (1, 2)
+    assert team.house.refused("zc_complete_task", team.agent(), **second) == "lease_lost"
+    assert b"gryphon" in team.house.bytes_on_disk(), "that is the worker's"
+    assert team.house.do("zc_purge_session", team.agent())["tasks"] == 1
+    for word in (b"gryphon", b"basilisk"):
+        assert word not in team.house.bytes_on_disk()
+
+
 # Who may
 
 
