@@ -51,7 +51,7 @@ def _row(task: TaskState, now: datetime) -> str:
     due = f" until {task.due_at[11:19]}" if task.due_at else ""
     return (
         f"{task.role}/{task.task_id} {task.state}{due}{who}, attempt {task.attempts} of {task.max_attempts}"
-        + (f": {oneline_of(note, SHOWN)}" if note else "")
+        + (f": {one_line(note, SHOWN)}" if note else "")
     )
 
 

@@ -1,4 +1,4 @@
-"""How the queue stands, for agents: counts by role, what the caller holds, how one task stands. See ``queue_keeping``."""
+"""How the queue stands, for agents: counts by role, what the caller holds, one task. For persons: ``queue_keeping``."""
 
 from __future__ import annotations
 
@@ -109,10 +109,8 @@ def _told(task: TaskState) -> str:
         ("Artefacts:", ", ".join(task.artefacts)),
     ):
         if text:
-            said += f"\n{what} {oneline_of(text, 500)}"
-    return said + (
-        "" if task.result is None else f"\nResult: {oneline_of(tasks.as_json(task.result), 2_000)}"
-    )
+            said += f"\n{what} {one_line(text, 500)}"
+    return said + ("" if task.result is None else f"\nResult: {one_line(tasks.as_json(task.result), 2_000)}")
 
 
 @operation(
