@@ -15,6 +15,7 @@ from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp, timestamp
+from securecontext.validators.input import one_line
 from securecontext.validators.tasks import clean_role, clean_task_id
 
 SHOWN = 60

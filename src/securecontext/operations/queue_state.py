@@ -11,6 +11,7 @@ from securecontext.coordination import tasks
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
 from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.validators.input import one_line
 from securecontext.validators.tasks import clean_role, clean_task_id
 
 
