@@ -15,12 +15,12 @@ class Presence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._there: Counter[tuple[str, str]] = Counter()
+        self._there: Counter[tuple[str, str, str]] = Counter()
 
     @contextmanager
     def here(self, who: Principal) -> Iterator[None]:
         """Count a connection of a principal's session."""
-        key = (who.name, who.session)
+        key = (who.name, who.session, who.token)
         with self._lock:
             self._there[key] += 1
         try:
@@ -31,7 +31,13 @@ class Presence:
                 if not self._there[key]:
                     del self._there[key]
 
-    def sessions(self) -> set[tuple[str, str]]:
-        """Return principal and session of everybody who is connected."""
+    def sessions(self) -> dict[tuple[str, str], set[str]]:
+        """Return principal and session of everybody who is connected, with the ids of the tokens that they showed.
+
+        An empty id stands for no token. A token may have been revoked since.
+        """
         with self._lock:
-            return set(self._there)
+            found: dict[tuple[str, str], set[str]] = {}
+            for name, session, token in self._there:
+                found.setdefault((name, session), set()).add(token)
+            return found

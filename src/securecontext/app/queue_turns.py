@@ -13,11 +13,12 @@ from functools import partial
 from securecontext.app import chores
 from securecontext.app.presence import Presence
 from securecontext.app.stores import Stores
+from securecontext.boundaries.identity.credentials import Credentials
 from securecontext.coordination import leases, tasks
 from securecontext.operations.queue import ring
 from securecontext.pipeline.wakeups import Wakeups
 from securecontext.storage.port import Store
-from securecontext.types.errors import Expired, Unavailable
+from securecontext.types.errors import Expired, Unauthenticated, Unavailable
 
 log = logging.getLogger("securecontext.queue")
 
@@ -29,12 +30,16 @@ class QueueTurns:
         stores: hold them.
         presence: who is connected.
         wakeups: who waits for a task.
+        credentials: know which tokens still count.
     """
 
-    def __init__(self, stores: Stores, presence: Presence, wakeups: Wakeups) -> None:
+    def __init__(
+        self, stores: Stores, presence: Presence, wakeups: Wakeups, credentials: Credentials
+    ) -> None:
         self._stores = stores
         self._presence = presence
         self._wakeups = wakeups
+        self._credentials = credentials
 
     def turn(self) -> None:
         """Do what is due in every open project; one that cannot be written now is looked at in the next turn."""
@@ -48,7 +53,9 @@ class QueueTurns:
         with store.read() as connection:
             if not tasks.any_unsettled(connection, project):
                 return
-            present = leases.holders(connection, project) & self._presence.sessions()
+            holders = leases.holders(connection, project)
+        connected = self._presence.sessions()
+        present = [each for each in holders if self._any_counts(connected.get(each, set()))]
         settled = store.write(partial(chores.turn_queue, project=project, present=present))
         if settled.reclaimed or settled.dead:
             log.warning(
@@ -58,3 +65,14 @@ class QueueTurns:
                 len(settled.dead),
             )
         ring(self._wakeups, project, settled.ready)
+
+    def _any_counts(self, tokens: set[str]) -> bool:
+        """Say whether one of these tokens counts; a connection outlives the revocation of what it showed."""
+        for token in tokens:
+            try:
+                if token:
+                    self._credentials.check(token)
+            except Unauthenticated:
+                continue
+            return True
+        return False

@@ -119,9 +119,9 @@ class App:
         self.gate = Gate(self.limits)
         self.wakeups = Wakeups()
         self.presence = Presence()
-        self.queue = QueueTurns(self.stores, self.presence, self.wakeups)
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
+        self.queue = QueueTurns(self.stores, self.presence, self.wakeups, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 

@@ -232,6 +232,7 @@ def _wait(world: World, asker: Asker, given: ClaimInput) -> None:
     """Wait until there is something to claim, at most so long.
 
     Raises:
+        Unauthenticated: the token does not count any more.
         Unavailable: ``caller_gone``: nobody is there any more to do what would be claimed.
     """
     if not given.wait or asker.project is None:
@@ -245,6 +246,8 @@ def _wait(world: World, asker: Asker, given: ClaimInput) -> None:
 
     connected = world.connected(asker.principal)
     world.wakeups.until(topic(project, role), there, given.wait)
+    if asker.principal.token:  # it may have been revoked meanwhile
+        world.credentials.check(asker.principal.token)
     if connected and not world.connected(asker.principal):
         raise Unavailable(
             "caller_gone", "The session that waited for a task has ended.", "Claim again from a new one."

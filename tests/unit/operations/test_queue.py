@@ -346,6 +346,16 @@ def test_a_claim_whose_session_ends_while_it_waits_takes_nothing(team: Team) -> 
     assert team.stats()["queued"] == 1
 
 
+def test_a_token_that_is_revoked_while_its_claim_waits_claims_nothing(team: Team) -> None:
+    answers: list[Any] = []
+    thread = waiting_claim(team, answers)
+    team.house.do("zc_revoke_token", team.operator, agent_id="alice")
+    team.put("t")
+    thread.join(60)
+    assert answers[0].error.code == "token_revoked"
+    assert team.stats()["queued"] == 1
+
+
 # By itself
 
 
@@ -365,6 +375,17 @@ def test_w_45_the_service_renews_who_is_connected_and_offers_again_who_is_not(te
     assert held["progress_at"] < held["due_at"]
     entry = next(e for e in team.house.entries(5) if e["operation"] == "queue.settle")
     assert (entry["stream"], entry["result"]) == ("system/queue", {"reclaimed": [["worker", "u", 1]]})
+
+
+def test_an_agent_whose_token_is_revoked_keeps_no_task_by_staying_connected(team: Team) -> None:
+    team.put("t")
+    team.one()
+    with team.house.app.presence.here(team.agent()):
+        team.house.do("zc_revoke_token", team.operator, agent_id="alice")
+        for _ in range(2):
+            team.house.moment += LEASE / 2
+            team.house.app.queue.turn()
+    assert team.stats()["queued"] == 1
 
 
 def test_a_turn_over_a_queue_where_nothing_is_due_writes_nothing(team: Team) -> None:
