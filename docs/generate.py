@@ -13,7 +13,7 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
-from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TOKENS, TREES
+from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TOKENS, TREES
 from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
@@ -150,6 +150,18 @@ def _limits() -> str:
             f"`quota_reached`, for {stores}, and what `import.predecessor` brings in",
         ),
         (
+            "a task's payload or result",
+            f"{limits.PAYLOAD_BYTES >> 10} KiB as JSON, {limits.PAYLOAD_DEPTH} levels deep",
+            "",
+            "`too_large`, `too_deep`",
+        ),
+        (
+            "calls that wait for others",
+            f"{limits.WAITERS}, each at most {limits.WAIT_SECONDS} s",
+            "",
+            "answered at once",
+        ),
+        (
             "encrypted texts that one search reads",
             f"{sealed.MOST_TEXTS}, or {sealed.MOST_CHARACTERS:,} characters; the newest",
             "",
@@ -197,7 +209,7 @@ def _errors() -> str:
     table = "\n".join(rows)
     invariants = "\n".join(
         f"| `{each.code}` | {each.says} | {each.next} |"
-        for group in (HEADS, LEASES, TREES, NOTEBOOKS, TOKENS)
+        for group in (HEADS, LEASES, TREES, NOTEBOOKS, TASKS, TOKENS)
         for each in group
     )
     return (

@@ -64,5 +64,7 @@ def _value(field: dict[str, Any]) -> Any:
             return False
         case "array":
             return [_value(field["items"])] if "type" in field.get("items", {}) else []
+        case "object":
+            return {}
         case kind:
             raise AssertionError(f"no value for {kind}: {field}")

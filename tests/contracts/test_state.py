@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TEXTS, TOKENS, TREES, flaws
-from securecontext.types.state import HeadState, LeaseState, NotebookState, SealedState, TokenState, TreeState
+from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TEXTS, TOKENS, TREES, flaws
+from securecontext.types.state import (
+    HeadState,
+    LeaseState,
+    NotebookState,
+    SealedState,
+    TaskLeaseState,
+    TokenState,
+    TreeState,
+)
 
 NOW, SOON, LATE = (f"2026-03-01T12:0{minute}:00.000000Z" for minute in (0, 1, 9))
 HEAD = HeadState("uid:1000/s", 3, "ab", 3, "ab", True)
@@ -16,14 +24,17 @@ TREE = TreeState("log_x", 4, 4)
 NOTEBOOK = NotebookState("prj_x/alice", 250, 250)
 TOKEN = TokenState("tok_k_x", NOW, SOON, LATE, "k", "k", False)
 TEXT = SealedState("m1", True)
+TASK = TaskLeaseState("worker/t", 1, "agent:a", SOON, LATE)
 SOUND = [
     (HEADS, HEAD), (LEASES, LEASE), (TREES, TREE), (NOTEBOOKS, NOTEBOOK), (TEXTS, TEXT), (TOKENS, TOKEN),
+    (TASKS, TASK),
 ]  # fmt: skip
 EDGES = [
     (HEADS, replace(HEAD, authentic=False, seq=2)),  # named once, as what is wrong first
     (LEASES, replace(LEASE, holder="sig_other", until=NOW)),
     (TREES, TreeState("log_x", -1, -1)),
     (TOKENS, replace(TOKEN, key="")),
+    (TASKS, replace(TASK, until=LATE)),
 ]
 BROKEN = [
     ("head_missing", HEADS, replace(HEAD, seq=None, head=None)),
@@ -44,6 +55,10 @@ BROKEN = [
     ("token_times", TOKENS, replace(TOKEN, longest=NOW)),
     ("token_times", TOKENS, replace(TOKEN, expires="never")),
     ("token_other_root", TOKENS, replace(TOKEN, key="other")),
+    ("task_lease_malformed", TASKS, replace(TASK, fence=0)),
+    ("task_lease_malformed", TASKS, replace(TASK, holder="")),
+    ("task_lease_malformed", TASKS, replace(TASK, until="")),
+    ("task_lease_too_long", TASKS, replace(TASK, longest=NOW)),
     ("token_outlives", TOKENS, replace(TOKEN, issuer_revoked=True)),
 ]
 
@@ -69,7 +84,7 @@ def test_each_break_has_its_one_code_a_sentence_and_a_next_step(code, invariants
 
 def test_every_invariant_is_broken_by_some_case():
     assert {code for code, _, _ in BROKEN} == {
-        each.code for group in (HEADS, LEASES, TREES, NOTEBOOKS, TEXTS, TOKENS) for each in group
+        each.code for group in (HEADS, LEASES, TREES, NOTEBOOKS, TASKS, TEXTS, TOKENS) for each in group
     }
 
 

@@ -41,6 +41,10 @@ ATTACKS = {
     "RT-S2-05": "a token of another project",
     "RT-S2-06": "the right token refused",
     "RT-S3-06": "engines that hash differently",
+    "RT-S4-01": "fifty that claim at once",
+    "RT-S4-02": "a worker that gives no sign of life",
+    "RT-S4-03": "a task that fails",
+    "RT-S4-04": "a claim across roles or projects",
     "W-01": "a chain forked by concurrent writers",
     "W-02": "policies that hide rows from the chain's own writer",
     "W-03": "an unkeyed hash in a keyed chain",
@@ -58,6 +62,10 @@ ATTACKS = {
     "W-23": "a door without authentication on every address",
     "W-24": "a path that needs no key",
     "W-25": "an address that the caller chooses",
+    "W-45": "a lease that nobody takes back, a task that fails for ever",
+    "W-46": "one id for tasks of two projects, one name for two workers",
+    "W-48": "a role that whoever likes may claim",
+    "W-49": "engines that answer differently",
     "W-73": "a baseline that anybody may write",
 }
 

@@ -232,3 +232,27 @@ class Counting:
     def hits(self, text):
         self.texts.append(text)
         return self.engine.hits(text)
+
+
+def test_a_task_its_progress_and_its_result_lose_what_was_let_pass(early, engine_of_rules):
+    given = {"role": "worker", "payload": {TOKEN: [f"log in with {TOKEN}", 7]}}
+    for task_id in ("t", "u"):
+        early.do("zc_enqueue_task", PERSON, task_id=task_id, **given)
+    early.do("zc_claim_task", PERSON, role="worker", count=2)
+    held = {"role": "worker", "fence": 1}
+    early.do("zc_heartbeat_task", PERSON, task_id="t", progress=f"used {TOKEN}", **held)
+    early.do(
+        "zc_complete_task", PERSON, task_id="t", result={"key": TOKEN}, artefacts=[f"s3://{TOKEN}"], **held
+    )
+    early.do("zc_fail_task", PERSON, task_id="u", reason=f"{TOKEN} is refused", **held)
+    assert TOKEN.encode() in early.bytes_on_disk()
+    wear(engine=engine_of_rules)
+    rescan(early)
+    assert TOKEN.encode() not in early.bytes_on_disk()
+    (payload,) = {row[0] for row in early.sql("SELECT payload FROM tasks")}
+    assert json.loads(payload) == {GONE: [f"log in with {GONE}", 7]}
+    assert json.loads(early.sql("SELECT result FROM task_results")[0][0]) == {"key": GONE}
+    entries = [e for e in early.entries(20) if e["operation"] == "secrets.rescan"]
+    assert [e["arguments"] for e in entries] == [{"tasks": 2}]
+    rescan(early)
+    assert len([e for e in early.entries(20) if e["operation"] == "secrets.rescan"]) == 1

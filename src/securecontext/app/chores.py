@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, insert
@@ -10,7 +10,9 @@ from sqlalchemy import delete, insert
 from securecontext.app.recorders import log_of
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger import purge, sequencer
+from securecontext.coordination import leases, reclaiming
 from securecontext.knowledge import archive
+from securecontext.operations.queue import announce
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register
 from securecontext.storage.port import TextIndex, Transaction
@@ -65,6 +67,20 @@ def drop_expired(transaction: Transaction, *, project: str, text: TextIndex, mom
     replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
 
 
+def turn_queue(
+    transaction: Transaction, *, project: str, present: Collection[tuple[str, str]]
+) -> reclaiming.Settled:
+    """Renew the leases of who is connected, offer again what is due; what was taken from somebody is an entry."""
+    connection, moment = transaction.connection, transaction.moment
+    leases.renew(connection, project, present, moment)
+    settled = reclaiming.settle(connection, project, moment, whole=True)
+    announce(transaction, project, settled.ready)
+    if told := settled.told():
+        body = {"operation": "queue.settle", "outcome": "ok", "arguments": {}, "result": told}
+        transaction.record(EntryDraft("system", "queue", "", "call", body))
+    return settled
+
+
 def purge_old(
     transaction: Transaction, *, log: str, after: int, before: datetime, moment: datetime
 ) -> purge.Aged:
@@ -81,7 +97,7 @@ def purge_old(
 def recover(
     transaction: Transaction, *, draft: EntryDraft, stays: Mapping[str, str] | None, moment: datetime
 ) -> None:
-    """Let a ledger go on from a backup, which is an entry; in the machine's database no token counts any more.
+    """Let a ledger go on from a backup, which is an entry; no token and no lease of a task counts any more.
 
     Args:
         transaction: of the copy.
@@ -97,6 +113,7 @@ def recover(
             connection.execute(delete(meta).where(meta.c.name == name))
             if value:
                 connection.execute(insert(meta), {"name": name, "value": value})
+    reclaiming.start_over(connection)
     transaction.record(draft)
 
 

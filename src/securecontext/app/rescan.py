@@ -16,6 +16,7 @@ from functools import partial
 
 from sqlalchemy import Connection, insert, select, update
 
+from securecontext.app.rescan_tasks import inside, rescan_tasks
 from securecontext.app.stores import Stores
 from securecontext.boundaries.keyring.bodies import Bodies, Body
 from securecontext.knowledge import rewriting as archive
@@ -102,6 +103,7 @@ class Rescan:
                 batch = _batch(connection, self._bodies, project, mark)
             if batch.mark == mark:
                 if not mark.caught_up:
+                    taken += rescan_tasks(project, store, let_pass)
                     store.write(partial(_catch_up, mark=mark))
                 return taken
             taken += store.write(
@@ -170,18 +172,8 @@ def _detail(detail: str, clean: Callable[[str, str], str]) -> str:
         said: JsonValue = json.loads(detail)
     except ValueError:
         return clean("detail", detail)
-    cleaned = _inside(said, clean)
+    cleaned = inside(said, partial(clean, "detail"))
     return detail if cleaned == said else json.dumps(cleaned, ensure_ascii=False)
-
-
-def _inside(value: JsonValue, clean: Callable[[str, str], str]) -> JsonValue:
-    if isinstance(value, str):
-        return clean("detail", value)
-    if isinstance(value, list):
-        return [_inside(each, clean) for each in value]
-    if isinstance(value, dict):
-        return {name: _inside(each, clean) for name, each in value.items()}
-    return value
 
 
 def _catch_up(transaction: Transaction, mark: Mark) -> None:

@@ -19,6 +19,8 @@ from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
+from securecontext.app.presence import Presence
+from securecontext.app.queue_turns import QueueTurns
 from securecontext.app.restore import Restores
 from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
@@ -39,9 +41,10 @@ from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.ledger.anchors import AnchorFile, Anchors
 from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
-from securecontext.boundaries.policy import Policy
+from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.corridor import Corridor
+from securecontext.pipeline.wakeups import Wakeups
 from securecontext.pipeline.world import Project, ServiceFacts
 from securecontext.settings import Settings
 from securecontext.storage import copies
@@ -68,8 +71,11 @@ class App:
         data_keys: the keys of stored texts.
         ledgers: what can be done with ledgers.
         operator: the person who may do what agents may not.
+        presence: who is connected.
+        queue: what is done for the work queues without being asked.
         secret_rules: the second set of rules against secrets.
         stores: the database files.
+        wakeups: who waits for others.
 
     Raises:
         ZcError: the data folder, its keys or the machine's file cannot be used; the error says what to do.
@@ -111,8 +117,11 @@ class App:
             quota_mb=settings.quota_mb,
         )
         self.gate = Gate(self.limits)
+        self.wakeups = Wakeups()
+        self.presence = Presence()
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
+        self.queue = QueueTurns(self.stores, self.presence, self.wakeups, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
@@ -194,6 +203,10 @@ class App:
         """Let a fresh file be made in place of one that was set aside, or is missing."""
         self.stores.recover(path)
 
+    def connected(self, who: Principal) -> bool:
+        """Say whether a session has a connection of its own just now; callers over HTTP never have one."""
+        return (who.name, who.session) in self.presence.sessions()
+
     # Life
 
     def door_token(self) -> DoorToken:
@@ -218,5 +231,6 @@ class App:
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
+        self.wakeups.close()
         self.secret_rules.close()
         self.stores.close()

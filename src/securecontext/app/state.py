@@ -2,7 +2,7 @@
 
 What is looked at is what an ordinary call relies on without reading all of it: that each stream's head is its newest
 entry, that a lease is one, that the tree is as large as was signed, that no notebook overflows, that what has to be
-sealed is, that the tokens that count are ours. Every entry is read by `zc audit verify`, not here.
+sealed is, that claimed tasks are leased, that the tokens that count are ours. Every entry is read by `zc audit verify`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from securecontext.app.recorders import log_of
-from securecontext.app.state_reading import heads, leases, notebooks, sealed_texts, tokens_that_count, trees
+from securecontext.app.state_reading import (
+    heads,
+    leases,
+    notebooks,
+    sealed_texts,
+    task_leases,
+    tokens_that_count,
+    trees,
+)
 from securecontext.app.stores import Stores
 from securecontext.boundaries.keys import Keyring
-from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TEXTS, TOKENS, TREES, flaws
+from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TEXTS, TOKENS, TREES, flaws
 from securecontext.storage import copies, schema
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft
@@ -109,6 +117,7 @@ class StoredState:
         if where == MACHINE:
             return found + flaws(where, TOKENS, tokens_that_count(connection, self._token_key, moment))
         found += flaws(where, NOTEBOOKS, notebooks(connection))
+        found += flaws(where, TASKS, task_leases(connection, moment))
         return found + flaws(where, TEXTS, sealed_texts(connection))
 
     def _enter(self, flaw: Flaw) -> None:

@@ -16,19 +16,30 @@ from securecontext.boundaries.ledger import signers
 from securecontext.boundaries.ledger.heads import macs_fit
 from securecontext.boundaries.ledger.sequencer import LEASE
 from securecontext.boundaries.tokens import TTL_SECONDS, key_of
+from securecontext.coordination.leases import LEASE as TASK_LEASE
 from securecontext.memory.capacity import CEILING
 from securecontext.storage.tables import (
     documents,
     facts,
+    in_state,
     is_sealed,
     ledger_checkpoints,
     ledger_entries,
     ledger_heads,
     ledger_sequencers,
+    tasks,
 )
 from securecontext.types.errors import ZcError
 from securecontext.types.ids import timestamp
-from securecontext.types.state import HeadState, LeaseState, NotebookState, SealedState, TokenState, TreeState
+from securecontext.types.state import (
+    HeadState,
+    LeaseState,
+    NotebookState,
+    SealedState,
+    TaskLeaseState,
+    TokenState,
+    TreeState,
+)
 
 CLOCKS = timedelta(minutes=5)
 """How far ahead of ours a clock may have been that wrote a moment: a clock is set back now and then."""
@@ -92,6 +103,16 @@ def notebooks(connection: Connection) -> Iterator[NotebookState]:
     counted = select(f.project, f.agent, func.count()).where(f.state == "active").group_by(f.project, f.agent)
     for project, agent, count in connection.execute(counted):
         yield NotebookState(f"{project}/{agent}", count, CEILING)
+
+
+def task_leases(connection: Connection, moment: datetime) -> Iterator[TaskLeaseState]:
+    """Yield the tasks of a project that are claimed."""
+    t = tasks.c
+    longest = timestamp(moment + TASK_LEASE + CLOCKS)
+    claimed = select(t.role, t.task_id, t.fence, t.claimed_by, t.due_at).where(in_state("claimed"))
+    for row in connection.execute(claimed.order_by(t.task)):
+        name = f"{row.role}/{row.task_id}"
+        yield TaskLeaseState(name, row.fence, row.claimed_by or "", row.due_at or "", longest)
 
 
 def sealed_texts(connection: Connection) -> Iterator[SealedState]:

@@ -24,6 +24,17 @@ SOURCE_CHARACTERS = 500
 CONTENT_CHARACTERS = 1_000_000
 QUERY_CHARACTERS = 2_000
 QUERIES = 10
+PAYLOAD_BYTES = 64 * 1024
+"""A task's payload or result, as JSON."""
+PAYLOAD_DEPTH = 16
+REASON_CHARACTERS = 1_000
+PROGRESS_CHARACTERS = 500
+ARTEFACTS = 50
+DEPENDENCIES = 50
+WAIT_SECONDS = 60
+"""How long a call may wait for others at most."""
+WAITERS = 192
+"""Calls that wait at once; what more there is gets its answer at once."""
 LINE_BYTES = rendezvous.LINE_BYTES
 """A JSON-RPC line on the socket. Larger than any argument, so that an argument that is too long is refused by name."""
 HTTP_BODY_BYTES = 4 * 1024 * 1024

@@ -38,6 +38,10 @@ class Permission(StrEnum):
     SERVICE_MANAGE = "service.manage"
     KEYS_MANAGE = "keys.manage"
     SECRETS_ALLOW = "secrets.allow"
+    TASK_ENQUEUE = "task.enqueue"
+    TASK_WORK = "task.work"
+    TASK_READ = "task.read"
+    TASK_MANAGE = "task.manage"
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission
 
 
@@ -78,9 +82,12 @@ GRANTS: dict[Standing, frozenset[Permission]] = {
 }
 """The matrix of callers without a session token. What is not in a row is refused."""
 
-_MEMBER = _IN_PROJECT | {Permission.LEDGER_VERIFY, Permission.SESSION_PURGE}
+_MEMBER = _IN_PROJECT | {
+    Permission.LEDGER_VERIFY, Permission.SESSION_PURGE, Permission.TASK_WORK, Permission.TASK_READ,
+}  # fmt: skip
 ROLE_GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.ORCHESTRATOR: _MEMBER | {Permission.TOKEN_MANAGE, Permission.SESSION_PURGE_ANY},
+    Role.ORCHESTRATOR: _MEMBER
+    | {Permission.TOKEN_MANAGE, Permission.SESSION_PURGE_ANY, Permission.TASK_ENQUEUE},
     Role.DEVELOPER: _MEMBER,
     Role.MARKETER: _MEMBER,
     Role.RESEARCHER: _MEMBER,
@@ -253,6 +260,24 @@ class Policy:
                 raise
             return False
         return True
+
+    def check_task_role(self, principal: Principal, role: str) -> None:
+        """Refuse an agent the tasks of another role than its token's.
+
+        A queue that has no role's name is a pool of workers', and the role ``worker`` works for all of them.
+
+        Raises:
+            Denied: ``other_role``.
+        """
+        if not principal.token or role == principal.role:
+            return
+        if principal.role is Role.WORKER and role not in tuple(Role):
+            return
+        raise Denied(
+            "other_role",
+            f"The role {principal.role} does not work on tasks of the role {role}.",
+            "Claim tasks of your own role, or ask the orchestrator for a token of that one.",
+        )
 
     def check_issue(self, principal: Principal, role: Role) -> None:
         """Refuse to hand on more than the issuer has.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -12,9 +13,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from securecontext.boundaries.policy import Standing
-from securecontext.cli.answers import answered, confirmed
-from securecontext.pipeline.fields import FilePath
+from securecontext.cli.answers import answered, confirmed, refuse
+from securecontext.pipeline.fields import FilePath, Structure
 from securecontext.pipeline.operation import CATALOGUE, Effects, Operation
+from securecontext.types.errors import InvalidInput
 
 CONFIRM = "confirm"
 BY_HAND = frozenset({"zc_index", "memory.import", "audit.verify"})
@@ -57,6 +59,7 @@ def add_all(root: typer.Typer, group: Callable[[str], typer.Typer]) -> None:
 def command_of(operation: Operation[Any, Any]) -> Callable[..., None]:
     """Return the function that a command runs, with a signature that tells Typer its arguments and options."""
     fields = {n: f for n, f in operation.given.model_fields.items() if n != CONFIRM}
+    objects = {n for n, f in fields.items() if any(isinstance(m, Structure) for m in f.metadata)}
     paths = {n for n, f in fields.items() if any(isinstance(m, FilePath) for m in f.metadata)}
     destroys = operation.effects is Effects.DESTROYS or CONFIRM in operation.given.model_fields
 
@@ -64,7 +67,11 @@ def command_of(operation: Operation[Any, Any]) -> Callable[..., None]:
         project, as_json = values.pop("project_"), values.pop("json_")
         yes = values.pop("yes_", True)
         given = {
-            name: str(Path(value).absolute()) if name in paths else value
+            name: str(Path(value).absolute())
+            if name in paths
+            else _object(name, value)
+            if name in objects
+            else value
             for name, value in values.items()
             if value is not None
         }
@@ -87,6 +94,16 @@ def command_of(operation: Operation[Any, Any]) -> Callable[..., None]:
     return run
 
 
+def _object(name: str, text: str) -> Any:
+    """Return the JSON value that a person wrote for an object."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        refuse(
+            InvalidInput("malformed_json", f"The {name} is not JSON.", """Write it as '{"do": "this"}'.""")
+        )
+
+
 def _shown(given: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in given.items())
 
@@ -103,7 +120,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     if kind == list[str] and name == "queries":  # questions are what a search is about
         return _keyword(name, Annotated[list[str] | None, typer.Argument(help=help_text)], None)
     option = typer.Option("--" + name.replace("_", "-"), help=help_text)
-    default = None if field.default is PydanticUndefined else field.default
+    default = None if field.default is PydanticUndefined or field.default in ({}, []) else field.default
     optional = kind if kind is bool else kind | None
     return _keyword(name, Annotated[optional, option], default)
 

@@ -9,7 +9,7 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, client, derive, doctor, escrow, files, operator, service
+from securecontext.cli import audit, bench, client, derive, doctor, escrow, files, operator, queue, service
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -44,7 +44,7 @@ GROUPS = {
     "token": "Session tokens: issue, list, revoke.",
     "import": "Bring in what others stored.",
 }
-_groups: dict[str, typer.Typer] = {}
+_groups: dict[str, typer.Typer] = {"queue": queue.app}
 
 
 def _group(name: str) -> typer.Typer:
@@ -90,6 +90,8 @@ app.command("index")(files.index)
 _group("memory").command("import")(files.import_facts)
 _group("audit").command("verify")(audit.verify)
 _group("audit").command("escrow")(escrow.escrow)
+app.add_typer(queue.app, name="queue")
+app.add_typer(bench.app, name="bench")
 app.add_typer(service.app, name="service")
 app.add_typer(operator.app, name="operator")
 app.add_typer(client.install, name="install")

@@ -1,4 +1,4 @@
-"""What holds of what is stored: heads of streams, leases, trees, notebooks, texts, tokens. Predicates on values.
+"""What holds of what is stored: heads of streams, leases, trees, notebooks, texts, tasks, tokens. Predicates on values.
 
 A contract on a function speaks of one call; these speak of what lies in the databases between calls, whoever put it
 there. What breaks one is told and entered; it stops nothing, because memory that still works is better than none.
@@ -17,6 +17,7 @@ from securecontext.types.state import (
     LeaseState,
     NotebookState,
     SealedState,
+    TaskLeaseState,
     TokenState,
     TreeState,
 )
@@ -99,6 +100,20 @@ TEXTS: Final = (
         "They are not shown. Restore a backup, or forget them: `zc memory list`, `zc archive list`.",
     ),
 )
+TASKS: Final = (
+    Invariant(
+        "task_lease_malformed",
+        lambda s: bool(s.holder) and s.fence >= 1 and is_moment(s.until),
+        "tasks are claimed by nobody, without a fence, or for ever",
+        "Take them back: `zc queue requeue --role ROLE --task-id ID`.",
+    ),
+    Invariant(
+        "task_lease_too_long",
+        lambda s: not is_moment(s.until) or s.until <= s.longest,
+        "tasks are claimed for longer than any lease is given",
+        "Check the clock of this machine. The service ends such leases by itself within a minute.",
+    ),
+)
 TOKENS: Final = (
     Invariant(
         "token_times",
@@ -124,7 +139,9 @@ TOKENS: Final = (
 def flaws(
     where: str,
     invariants: Sequence[Invariant],
-    states: Iterable[HeadState | LeaseState | TreeState | NotebookState | SealedState | TokenState],
+    states: Iterable[
+        HeadState | LeaseState | TreeState | NotebookState | SealedState | TaskLeaseState | TokenState
+    ],
 ) -> list[Flaw]:
     """Return what is broken in a file, one flaw for each invariant, with how often and the first case."""
     found: dict[str, tuple[int, str]] = {}

@@ -16,12 +16,16 @@ from securecontext.operations import (
     projects,
     proofs,
     purging,
+    queue,
+    queue_keeping,
+    queue_state,
     recall,
     recovery,
     roots,
     secrets,
     sessions,
     state,
+    tasks,
 )
 
 __all__ = [
@@ -40,10 +44,14 @@ __all__ = [
     "projects",
     "proofs",
     "purging",
+    "queue",
+    "queue_keeping",
+    "queue_state",
     "recall",
     "recovery",
     "roots",
     "secrets",
     "sessions",
     "state",
+    "tasks",
 ]

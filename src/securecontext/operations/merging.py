@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.policy import Permission, Standing
+from securecontext.coordination import tasks
 from securecontext.knowledge import archive
 from securecontext.memory import changes, facts, sessions
 from securecontext.operations.importing import KEY_ROOM, SOURCE_ROOM, names
@@ -91,8 +92,15 @@ def _held(connection: Connection, bodies: Bodies, project: str) -> _Held:
     """Return what a project holds.
 
     Raises:
+        Conflict: ``tasks_open``: agents still work on its tasks, or are to.
         ZcError: a text cannot be read although its key was not destroyed: it would be lost with the project.
     """
+    if tasks.any_open(connection, project):
+        raise Conflict(
+            "tasks_open",
+            "The project that would end has tasks that have not ended.",
+            "See `zc queue` there; let them end, then merge.",
+        )
     every_fact = facts.every(connection, bodies, project=project, agent=None, states=("active", "archived"))
     every_document = archive.every(connection, bodies, project)
     troubles = [fact.trouble for fact in every_fact] + [document.trouble for document in every_document]

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from securecontext.boundaries.ledger.purge import Purged
 from securecontext.boundaries.policy import Permission, Policy, Principal
+from securecontext.coordination import rewriting
 from securecontext.knowledge import archive
 from securecontext.memory import sessions
 from securecontext.memory.withdrawal import withdraw
@@ -44,14 +45,16 @@ class PurgeOutput(Output):
     documents: int
     events: int
     bodies: int
+    tasks: int = 0
     kept: int = 0
     back: list[str] = []
 
 
 def _render(out: PurgeOutput) -> str:
+    tasks = f", {out.tasks} tasks and results blanked" if out.tasks else ""
     text = (
         f"Purged {', '.join(out.sessions)}: {out.facts} facts, {out.documents} documents and {out.events} events "
-        f"deleted; {out.bodies} entries of the ledger no longer say what was done."
+        f"deleted{tasks}; {out.bodies} entries of the ledger no longer say what was done."
     )
     if out.back:
         text += f" Values from before count again: {', '.join(out.back)}."
@@ -113,7 +116,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
     who = context.principal
     by, whole = _allowed(context.world, who, given, context.here.id)
     named = _named(who, given)
-    facts = documents = events = bodies = kept = 0
+    facts = documents = events = bodies = tasks = kept = 0
     back: list[str] = []
     for session in named:
         purged = context.world.ledgers.purge(
@@ -130,10 +133,15 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         texts = archive.of_session(context.connection, context.here.id, session, by)
         archive.drop(context.connection, context.text, texts)
         documents += len(texts)
+        tasks += rewriting.withdraw(
+            context.connection, context.here.id, session, by, timestamp(context.moment)
+        )
         if (
             by is None or purged.spans
         ):  # events carry no principal: whose stream the session is says whose they are
             events += sessions.drop(context.connection, context.here.id, session)
+    if tasks:  # payloads are in what workers were answered, too
+        replay.drop_answers(context.connection, "zc_claim_task")
     scrub(context)
     return PurgeOutput(
         sessions=list(named),
@@ -141,6 +149,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         documents=documents,
         events=events,
         bodies=bodies,
+        tasks=tasks,
         kept=kept,
         back=back,
     )

@@ -180,7 +180,8 @@ class Corridor:
             output = operation.function(context, intake.given)
         answer = _rendered(operation, output)
         if operation.recorded:
-            store.write(lambda transaction: transaction.record(_draft(call, operation, intake, "ok")))
+            draft = _draft(call, operation, intake, "ok", result=context.told)
+            store.write(lambda transaction: transaction.record(draft))
         return answer
 
     def _write(
@@ -211,7 +212,7 @@ class Corridor:
                 return error
             if operation.recorded:
                 told = self._blinded(intake) if context.sealed else intake
-                transaction.record(_draft(call, operation, told, "ok"))
+                transaction.record(_draft(call, operation, told, "ok", result=context.told))
             if operation.keeps_answer:
                 kept = {"structured": answer.structured, "text": answer.text}
                 replay.keep(transaction.connection, call, request, kept)
@@ -353,7 +354,12 @@ def _digest(call: Call, operation: Operation[Any, Any]) -> str:
 
 
 def _draft(
-    call: Call, operation: Operation[Any, Any], intake: Intake, outcome: str, kind: Any = None
+    call: Call,
+    operation: Operation[Any, Any],
+    intake: Intake,
+    outcome: str,
+    kind: Any = None,
+    result: Mapping[str, Any] | None = None,
 ) -> EntryDraft:
     body: dict[str, Any] = {
         "call": call.id,
@@ -362,6 +368,8 @@ def _draft(
         "arguments": intake.plain,
         "outcome": outcome,
     }
+    if result:
+        body["result"] = dict(result)
     if intake.redactions:
         body["redacted"] = [r.model_dump() for r in intake.redactions]
     return EntryDraft(

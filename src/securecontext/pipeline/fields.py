@@ -6,12 +6,13 @@ A field that says nothing is told to the ledger as a salted digest: an argument 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from securecontext.boundaries import limits
 from securecontext.contracts.agent import AGENT_ID_LIMIT
+from securecontext.contracts.task import ROLE_LIMIT, TASK_ID_LIMIT
 from securecontext.types.classification import Classification
 from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import clean_text
@@ -33,6 +34,17 @@ class Words:
     multiline: bool = False
     plain: bool = False
     strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A JSON object of the caller's own: each text in it, names included, is cleaned and redacted as `Words` are.
+
+    Attributes:
+        limit: bytes of it as JSON.
+    """
+
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,12 @@ Number = Annotated[int, Plain()]
 Name = Annotated[str, Field(max_length=200), Words(200, plain=True)]
 Agent = Annotated[str, Field(max_length=AGENT_ID_LIMIT), Words(AGENT_ID_LIMIT, plain=True)]
 """A notebook's name, before `clean_agent_id`."""
+TaskId = Annotated[str, Field(max_length=TASK_ID_LIMIT), Words(TASK_ID_LIMIT, plain=True)]
+"""Before `clean_task_id`."""
+Role = Annotated[str, Field(max_length=ROLE_LIMIT), Words(ROLE_LIMIT, plain=True)]
+"""Before `clean_role`."""
+Payload = Annotated[dict[str, Any], Structure(limits.PAYLOAD_BYTES)]
+Fence = Annotated[int, Field(ge=1, le=2**53 - 1), Plain()]
 Path = Annotated[str, Field(max_length=4096), FilePath()]
 """A path is taken exactly as it is; whoever uses it checks it."""
 OptionalPath = Annotated[str | None, Field(max_length=4096), FilePath()]

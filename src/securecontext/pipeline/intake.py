@@ -14,11 +14,12 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from securecontext.pipeline.fields import Plain, Words, cleaned
+from securecontext.boundaries import limits
+from securecontext.pipeline.fields import Plain, Structure, Words, cleaned
 from securecontext.pipeline.operation import Input, Operation, Redaction
 from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import one_line
-from securecontext.validators.secrets import redact
+from securecontext.validators.secrets import is_sensitive_name, redact, redact_value
 
 ARGUMENT_CODES = {
     "missing": ("missing_argument", "is missing"),
@@ -74,7 +75,9 @@ def parse(operation: Operation[Any, Any], arguments: Mapping[str, Any]) -> Intak
         value = getattr(given, name)
         if name not in given.model_fields_set or value is None:
             continue
-        if words is not None:
+        if isinstance(words, Structure):
+            value = texts[name] = clean_structure(value, name, words, redactions)
+        elif words is not None:
             value = texts[name] = _clean(value, name, words, redactions)
         if is_plain:
             plain[name] = value
@@ -84,13 +87,14 @@ def parse(operation: Operation[Any, Any], arguments: Mapping[str, Any]) -> Intak
 
 
 @lru_cache(maxsize=256)
-def _kinds(model: type[Input]) -> dict[str, tuple[Words | None, bool]]:
+def _kinds(model: type[Input]) -> dict[str, tuple[Words | Structure | None, bool]]:
     """Return for each field how its text is cleaned, and whether the ledger carries it as it is."""
-    out: dict[str, tuple[Words | None, bool]] = {}
+    out: dict[str, tuple[Words | Structure | None, bool]] = {}
     for name, info in model.model_fields.items():
         marks = [*info.metadata, *_marks(info.annotation)]
-        words = next((m for m in marks if isinstance(m, Words)), None)
-        out[name] = words, any(isinstance(m, Plain) for m in marks) or (words is not None and words.plain)
+        words = next((m for m in marks if isinstance(m, Words | Structure)), None)
+        plain = isinstance(words, Words) and words.plain
+        out[name] = words, plain or any(isinstance(m, Plain) for m in marks)
     return out
 
 
@@ -111,6 +115,70 @@ def _clean(value: Any, name: str, words: Words, redactions: list[Redaction]) -> 
     found = cleaned(value, name, words)
     redactions.extend(Redaction(field=name, type=f.type, fingerprint=f.fingerprint) for f in found.findings)
     return found.text
+
+
+def clean_structure(
+    value: dict[str, Any], name: str, structure: Structure, redactions: list[Redaction]
+) -> dict[str, Any]:
+    """Return a JSON object with every text in it cleaned and redacted; a blank one is left as it is.
+
+    Raises:
+        InvalidInput: ``too_large``, ``too_deep`` or ``not_json``, or a text in it is refused; see `validators.input`.
+    """
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass"))
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidInput(
+            "not_json", f"The {name} is not a JSON object.", "Leave NaN and infinity out.", field=name
+        ) from None
+    if size > structure.limit:
+        raise InvalidInput(
+            "too_large",
+            f"The {name} takes {size} bytes as JSON; at most {structure.limit} are taken.",
+            "Store what is large elsewhere, with zc_index or in a file, and name it here.",
+            limit=structure.limit,
+            field=name,
+        )
+    words = Words(structure.limit, multiline=True)
+
+    def clean(node: Any, depth: int) -> Any:
+        if depth > limits.PAYLOAD_DEPTH:
+            raise InvalidInput(
+                "too_deep",
+                f"The {name} is nested more than {limits.PAYLOAD_DEPTH} levels deep.",
+                "Flatten it.",
+                field=name,
+            )
+        if isinstance(node, str):
+            return node if not node.strip() and node.isprintable() else _clean(node, name, words, redactions)
+        if isinstance(node, list):
+            return [clean(item, depth + 1) for item in node]
+        if isinstance(node, dict):
+            out: dict[str, Any] = {}
+            for key, item in node.items():
+                free = _free(clean(key, depth), out)
+                out[free] = hidden(free, item) if is_sensitive_name(free) else clean(item, depth + 1)
+            return out
+        return node
+
+    def hidden(key: str, item: Any) -> Any:
+        """Return what is left of what stands under a name that says that it is a secret."""
+        left = redact_value({key: item})
+        assert isinstance(left, dict)  # noqa: S101 - for the type checker
+        if left[key] != item:
+            redactions.append(Redaction(field=name, type="sensitive_name", fingerprint=""))
+        return left[key]
+
+    cleaned_value: dict[str, Any] = clean(value, 1)
+    return cleaned_value
+
+
+def _free(key: str, taken: Mapping[str, Any]) -> str:
+    """Return a name that is not taken: two that were different may be the same once they are redacted."""
+    free, number = key, 2
+    while free in taken:
+        free, number = f"{key}#{number}", number + 1
+    return free
 
 
 def redact_output(value: Any, seen: dict[str, str] | None = None) -> Any:

@@ -112,6 +112,13 @@ def drop_of(connection: Connection, principal: str, first: str, last: str) -> No
     )
 
 
+def drop_answers(connection: Connection, operation: str) -> None:
+    """Drop the answers that were kept for an operation, whoever called it."""
+    connection.execute(
+        delete(idempotency).where(idempotency.c.scope.endswith(f"/{operation}", autoescape=True))
+    )
+
+
 def drop_old(connection: Connection, before: str) -> None:
     """Drop answers kept before a timestamp."""
     connection.execute(_DROP, {"before": before})

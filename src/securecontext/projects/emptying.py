@@ -6,7 +6,16 @@ from sqlalchemy import delete
 
 from securecontext.projects import census
 from securecontext.storage.port import TextIndex, Transaction
-from securecontext.storage.tables import chunks, documents, events, facts, idempotency
+from securecontext.storage.tables import (
+    chunks,
+    documents,
+    events,
+    facts,
+    idempotency,
+    task_needs,
+    task_results,
+    tasks,
+)
 from securecontext.types.ledger import EntryDraft
 
 
@@ -23,7 +32,7 @@ def empty(transaction: Transaction, *, text: TextIndex, project: str, target: st
     gone = delete(chunks).where(chunks.c.project == project).returning(chunks.c.chunk)
     text.remove(connection, connection.execute(gone).scalars().all())
     text.scrub(connection)
-    for table in (facts, documents, events):
+    for table in (facts, documents, events, task_needs, task_results, tasks):
         connection.execute(delete(table).where(table.c.project == project))
     connection.execute(delete(idempotency))
     census.note_merged(connection, target)

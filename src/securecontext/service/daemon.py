@@ -35,6 +35,8 @@ BACKLOG = 1024
 TIDY_SECONDS = 600.0
 CHECKPOINT_SECONDS = 10.0
 """How often the service looks whether a ledger is due to be signed."""
+QUEUE_SECONDS = 15.0
+"""How often leases of tasks are renewed and looked at: several times within one."""
 GIVE_BACK_SECONDS = 60.0
 """How often memory that lies free is given back to the system."""
 RULES_SECONDS = 3.0
@@ -94,6 +96,7 @@ class Daemon:
                 self._again(self._verify, VERIFY_SECONDS),
                 self._again(self._drain_spool, guard.BEAT_SECONDS),
                 self._again(self._give_back, GIVE_BACK_SECONDS),
+                self._again(self._turn_queues, QUEUE_SECONDS),
             )
         ]
         background += self._serve_others()
@@ -105,6 +108,7 @@ class Daemon:
             address.remove()
             self._server.close()
             self.app.secret_rules.close()
+            self.app.wakeups.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)
@@ -247,6 +251,9 @@ class Daemon:
             return  # it was looked at before anybody was served
         await asyncio.sleep(WARM_SECONDS)
         await self.listener.run(lambda: self.app.code.check(self.doors.let_pass))
+
+    async def _turn_queues(self) -> None:
+        await self.listener.run(self.app.queue.turn)
 
     async def _give_back(self) -> None:
         await self.listener.run(allocator.give_back)

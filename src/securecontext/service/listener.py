@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,7 +45,7 @@ TOO_LONG_HINT = f"Keep messages below {limits.LINE_BYTES >> 20} MiB; a message g
 HOOK_BYTES = 8 * 1024 * 1024
 """Of a hook's larger payload it is entered that there was one: parsing it would hold up all other clients."""
 WORKERS = 64
-"""Calls that are worked on at once; further ones wait."""
+"""Calls that are worked on at once; further ones wait for their turn, while those that wait for others stand aside."""
 DOOR = "socket"
 
 
@@ -63,7 +64,9 @@ class Listener:
     def __init__(self, app: App, daemon: Daemon) -> None:
         self._app = app
         self._daemon = daemon
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
+        self._pool = ThreadPoolExecutor(WORKERS + limits.WAITERS, thread_name_prefix="call")
+        self._places = threading.Semaphore(WORKERS)
+        app.wakeups.aside = self._aside
         self.open = 0
         self.workers = WORKERS
         self.most = within_files(limits.CONNECTIONS, limits.FILES_FOR_SOCKET)
@@ -76,9 +79,23 @@ class Listener:
     async def run(self, work: Callable[[], T]) -> T:
         """Run blocking work on a worker thread; a call that was begun is finished even if its client goes."""
         self._under_way += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+        def in_place() -> T:
+            with self._places:
+                return work()
+
+        future = asyncio.get_running_loop().run_in_executor(self._pool, in_place)
         future.add_done_callback(self._finished)
         return await asyncio.shield(future)
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Give up one's place among the workers: held by a call while it waits for others."""
+        self._places.release()
+        try:
+            yield
+        finally:
+            self._places.acquire()
 
     def _finished(self, future: asyncio.Future[Any]) -> None:
         self._under_way -= 1
@@ -306,14 +323,15 @@ class Listener:
             lambda: self._introduced(Standing.PERSON, "cli", who, opening.headers, terminal)
         )
         await self._send(writer, _greeting())
-        while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
-            self._daemon.touched()
-            with self._owing():
-                work = functools.partial(answer_line, self._app.corridor, caller, line)
-                answer, refused = await self.run(work)
-                if refused is not None:
-                    await self._enter(refused, caller)
-                await self._send(writer, answer)
+        with self._app.presence.here(caller.principal):
+            while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
+                self._daemon.touched()
+                with self._owing():
+                    work = functools.partial(answer_line, self._app.corridor, caller, line)
+                    answer, refused = await self.run(work)
+                    if refused is not None:
+                        await self._enter(refused, caller)
+                    await self._send(writer, answer)
 
     async def _mcp(
         self, opening: Opening, who: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -336,9 +354,10 @@ class Listener:
             return
         self._flows.add(flow)
         try:
-            await server_module.serve_lines(
-                server, reader, send, flow, functools.partial(self._enter, caller=caller)
-            )
+            with self._app.presence.here(caller.principal):
+                await server_module.serve_lines(
+                    server, reader, send, flow, functools.partial(self._enter, caller=caller)
+                )
         finally:
             self._flows.discard(flow)
 

@@ -70,11 +70,21 @@ class Transaction(Protocol):
     def connection(self) -> Connection:
         """The writer's connection, inside the batch's transaction."""
 
+    @property
+    def moment(self) -> datetime:
+        """Now, by the clock of whoever orders the writers: the service's on SQLite, the server's on PostgreSQL.
+
+        One moment for the whole batch. When a call came in says less: it may have waited for its turn.
+        """
+
     def savepoint(self) -> AbstractContextManager[None]:
         """Bracket an effect: an exception inside rolls back to here and passes on."""
 
     def record(self, draft: EntryDraft) -> None:
         """Have the draft appended to the ledger at the end of this batch, before the commit."""
+
+    def notify(self, topic: str) -> None:
+        """Tell the other services that share the database, once this batch is committed; a file has one service."""
 
     def scrub_after_commit(self) -> None:
         """Have write-ahead copies of removed text cleaned once the commit is durable."""

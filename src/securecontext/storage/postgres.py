@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from securecontext.storage import schema, tables
+from securecontext.storage.notices_postgres import CHANNEL
 from securecontext.storage.port import Recorder, Transaction
 from securecontext.storage.search_postgres import PostgresTextIndex
 from securecontext.storage.writer import Writer
@@ -31,12 +32,18 @@ for index, where in (
     (tables.UNSEQUENCED, _LEAF.is_(None)),
     (tables.SEALED_FACTS, tables.is_sealed(tables.facts)),
     (tables.SEALED_DOCUMENTS, tables.is_sealed(tables.documents)),
+    (tables.READY_TASKS, tables.in_state("queued")),
+    (tables.DUE_TASKS, tables.tasks.c.due_at.is_not(None)),
+    (tables.HELD_TASKS, tables.in_state("claimed")),
+    (tables.BLOCKED_TASKS, tables.in_state("blocked")),
 ):
     index.dialect_options["postgresql"]["where"] = where
 
 STATEMENT_TIMEOUT_MS: Final = 30_000
 CONNECT_TIMEOUT_S: Final = 10
 POOL_SIZE: Final = 10
+_CLOCK: Final = text("SELECT clock_timestamp()")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, :topic)")
 _MIGRATION_LOCK: Final = 0x5EC0_0001
 """Advisory lock key: services that start together migrate one after another."""
 
@@ -185,6 +192,15 @@ class PostgresStore:
     def scrub(self, connection: Connection) -> bool:
         """Do nothing: old row versions are the server's to vacuum, and its log is not ours to cut."""
         return True
+
+    def moment(self, connection: Connection, own: datetime) -> datetime:
+        """Return the server's moment: the services that share it may have clocks that differ."""
+        found: datetime = connection.execute(_CLOCK).scalar_one()
+        return found
+
+    def notify(self, connection: Connection, topic: str) -> None:
+        """Tell every service that listens, at the commit; see `notices_postgres`."""
+        connection.execute(_NOTIFY, {"channel": CHANNEL, "topic": topic})
 
     def translate(self, error: BaseException) -> BaseException:
         """Return our refusal for a driver's error; other errors come back as they are."""

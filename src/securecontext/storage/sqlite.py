@@ -221,6 +221,13 @@ class SqliteStore:
             driver.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
         return not busy
 
+    def moment(self, connection: Connection, own: datetime) -> datetime:
+        """Return the service's own moment: nobody else writes here."""
+        return own
+
+    def notify(self, connection: Connection, topic: str) -> None:
+        """Do nothing: nobody else works on this file."""
+
     def translate(self, error: BaseException) -> BaseException:
         """Return our refusal for a driver's error, setting a broken file aside."""
         cause = error.orig if isinstance(error, DBAPIError) else error

@@ -308,3 +308,93 @@ tokens = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_tokens_project", tokens.c.project, tokens.c.agent)
+
+TASK_STATES = ("queued", "delayed", "blocked", "claimed", "done", "dead")
+"""See `coordination.tasks.State`."""
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task", RowId, primary_key=True, autoincrement=True, comment="order of arrival"),
+    Column("project", String(64), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("task_id", String(100), nullable=False),
+    Column("payload", Text, nullable=False, comment="JSON object"),
+    Column("urgency", Integer, nullable=False, comment="100 - priority: the claim's order is the index's"),
+    Column("state", String(16), nullable=False),
+    Column("not_before", String(32)),
+    Column("due_at", String(32), comment="claimed: when the lease ends; delayed: when it may be claimed"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False, server_default="0", comment="grows with each claim"),
+    Column("claimed_by", String(200)),
+    Column("claimed_session", String(200)),
+    Column("claimed_at", String(32)),
+    Column("progress_at", String(32), comment="when the agent itself last said that it works on it"),
+    Column("progress", Text),
+    Column("reason", Text, comment="why the last attempt failed"),
+    Column("created_at", String(32), nullable=False),
+    Column("ended_at", String(32)),
+    *_origin(),
+    UniqueConstraint("project", "role", "task_id"),
+    _one_of("state", TASK_STATES),
+    CheckConstraint("urgency BETWEEN 0 AND 100", name="urgency"),
+    CheckConstraint("attempts BETWEEN 0 AND max_attempts", name="attempts"),
+    CheckConstraint(
+        "state <> 'claimed' OR (due_at IS NOT NULL AND claimed_by IS NOT NULL AND fence >= 1)", name="lease"
+    ),
+    CheckConstraint("state <> 'done' OR fence >= 1", name="done"),
+    sqlite_autoincrement=True,
+)
+
+
+def in_state(state: str) -> ColumnElement[bool]:
+    """Return the condition of tasks in a state, as a partial index has it: a bound value would pass that by."""
+    return tasks.c.state == literal(state, literal_execute=True)
+
+
+READY_TASKS = Index(
+    "ix_tasks_ready",
+    tasks.c.project,
+    tasks.c.role,
+    tasks.c.urgency,
+    tasks.c.task,
+    sqlite_where=in_state("queued"),
+)
+DUE_TASKS = Index("ix_tasks_due", tasks.c.project, tasks.c.due_at, sqlite_where=tasks.c.due_at.is_not(None))
+HELD_TASKS = Index(
+    "ix_tasks_held",
+    tasks.c.project,
+    tasks.c.claimed_by,
+    tasks.c.claimed_session,
+    sqlite_where=in_state("claimed"),
+)
+BLOCKED_TASKS = Index(
+    "ix_tasks_blocked", tasks.c.project, tasks.c.role, tasks.c.task_id, sqlite_where=in_state("blocked")
+)
+"""All four partial on both engines, as `ONE_ACTIVE` is."""
+
+task_needs = Table(
+    "task_needs",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("role", String(64), primary_key=True),
+    Column("task_id", String(100), primary_key=True),
+    Column("needs_role", String(64), primary_key=True),
+    Column("needs_task_id", String(100), primary_key=True),
+    comment="A task waits until what it needs is done; that may be enqueued later.",
+    sqlite_with_rowid=False,
+)
+Index("ix_task_needs_needed", task_needs.c.project, task_needs.c.needs_role, task_needs.c.needs_task_id)
+
+task_results = Table(
+    "task_results",
+    metadata,
+    Column("task", RowId, primary_key=True, autoincrement=False),
+    Column("project", String(64), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("result", Text, nullable=False, comment="JSON object"),
+    Column("artefacts", Text, nullable=False, comment="JSON list of paths and references"),
+    Column("created_at", String(32), nullable=False),
+    *_origin(),
+)

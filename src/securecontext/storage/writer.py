@@ -46,14 +46,29 @@ class Backend(Protocol):
     def scrub(self, connection: Connection) -> bool:
         """Clean write-ahead copies of removed text, outside a transaction; say whether it could be done now."""
 
+    def moment(self, connection: Connection, own: datetime) -> datetime:
+        """Return the moment that all who write to this database go by, given the service's own."""
+
+    def notify(self, connection: Connection, topic: str) -> None:
+        """Tell other services that share the database, at the commit."""
+
 
 @dataclass(slots=True)
 class _Batch:
     """The state of a batch: satisfies `port.Transaction`."""
 
     connection: Connection
+    backend: Backend
+    clock: Callable[[], datetime]
     drafts: list[EntryDraft] = field(default_factory=list)
     scrub: bool = False
+    _moment: datetime | None = None
+
+    @property
+    def moment(self) -> datetime:
+        if self._moment is None:
+            self._moment = self.backend.moment(self.connection, self.clock())
+        return self._moment
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -73,6 +88,9 @@ class _Batch:
 
     def record(self, draft: EntryDraft) -> None:
         self.drafts.append(draft)
+
+    def notify(self, topic: str) -> None:
+        self.backend.notify(self.connection, topic)
 
     def scrub_after_commit(self) -> None:
         self.scrub = True
@@ -252,7 +270,7 @@ class Writer:
     def _attempt(self, connection: Connection, batch: list[_Item]) -> list[tuple[_Item, Any]]:
         """Run a batch to its durable end, or raise with nothing done."""
         with connection.begin():
-            state = _Batch(connection)
+            state = _Batch(connection, self._backend, self._clock)
             done = [(item, item.job(state)) for item in batch]
             if not self._backend.alive(connection):
                 raise Unavailable("transaction_lost", "The database ended the transaction.", "Call again.")

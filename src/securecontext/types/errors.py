@@ -8,6 +8,7 @@
     ├── Denied           the caller may not do this                          HTTP 403  exit 4
     │   └── Unauthenticated   the caller is not known                        HTTP 401  exit 4
     ├── Conflict         the state has moved on, or the key was used before  HTTP 409  exit 5
+    │   └── LeaseLost    the task is no longer the caller's                  HTTP 409  exit 5
     ├── Expired          what was valid once is no longer                    HTTP 410  exit 5
     ├── LimitReached     a stated limit was reached                          HTTP 429  exit 1
     ├── Tampered         stored evidence does not verify                     HTTP 500  exit 6
@@ -88,6 +89,10 @@ class Conflict(ZcError):
     exit_code = 5
 
 
+class LeaseLost(Conflict):
+    """The task that the caller speaks of is not the caller's, or no longer."""
+
+
 class Expired(ZcError):
     """What the caller holds was valid once and is no longer."""
 
@@ -131,6 +136,7 @@ BY_NAME: dict[str, type[ZcError]] = {
         Denied,
         Unauthenticated,
         Conflict,
+        LeaseLost,
         Expired,
         LimitReached,
         Tampered,

@@ -64,6 +64,22 @@ class SealedState:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskLeaseState:
+    """A task that is claimed, with how far ahead a lease may run; moments in their stored form.
+
+    Attributes:
+        holder: the principal that claimed it; empty for none.
+        until: when its lease ends; empty for never.
+    """
+
+    name: str
+    fence: int
+    holder: str
+    until: str
+    longest: str
+
+
+@dataclass(frozen=True, slots=True)
 class TokenState:
     """A session token that counts.
 

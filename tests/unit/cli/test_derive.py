@@ -12,3 +12,8 @@ from securecontext.cli.main import app
 def test_what_ends_a_project_asks_before_it_calls_the_service(words: list[str]) -> None:
     done = CliRunner().invoke(app, ["project", *words])
     assert done.exit_code == 2 and "not_confirmed" in done.output and "--yes" in done.output
+
+
+def test_an_object_that_is_not_json_is_refused_before_the_service_is_called() -> None:
+    done = CliRunner().invoke(app, ["queue", "enqueue", "t", "worker", "nonsense"])
+    assert done.exit_code == 2 and "malformed_json" in done.output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Backend:
         self.connections = 0
         self.faults: list[str] = []
         self.scrubs = 0
+        self.asked: list[datetime] = []
         with self.engine.connect() as connection:
             connection.execute(text("CREATE TABLE t (n INTEGER, said TEXT)"))
 
@@ -58,6 +59,13 @@ class Backend:
             raise OSError("no room to scrub")
         self.scrubs += 1
         return "held" not in self.faults
+
+    def moment(self, connection: Connection, own: datetime) -> datetime:
+        self.asked.append(own)
+        return own + timedelta(seconds=len(self.asked))
+
+    def notify(self, connection: Connection, topic: str) -> None:
+        connection.execute(text("INSERT INTO t VALUES (2, :s)"), {"s": f"told {topic}"})
 
     def rows(self) -> list[str]:
         with self.engine.connect() as connection:
@@ -278,3 +286,24 @@ def test_an_idle_thread_ends_and_the_next_job_starts_another(
         )
     assert backend.connections == 3 and backend.rows() == ["0", "1", "2"]
     writer.close()
+
+
+def test_a_batch_has_one_moment_and_asks_for_it_only_where_a_job_does(
+    backend: Backend, writer: Writer
+) -> None:
+    writer.run(put("no moment"))
+    assert backend.asked == []
+    first = writer.run(lambda transaction: (transaction.moment, transaction.moment))
+    second = writer.run(lambda transaction: transaction.moment)
+    assert first == (MOMENT + timedelta(seconds=1),) * 2 and second == MOMENT + timedelta(seconds=2)
+
+
+def test_a_notice_goes_with_the_transaction_that_gives_it(backend: Backend, writer: Writer) -> None:
+    def lost(transaction: Transaction) -> None:
+        transaction.notify("lost")
+        raise InvalidInput("x", "x", "x")
+
+    with pytest.raises(InvalidInput):
+        writer.run(lost)
+    writer.run(lambda transaction: transaction.notify("told"))
+    assert backend.rows() == ["told told"]

@@ -1,0 +1,1 @@
+"""Measurements that a person can make of an installation: ``zc bench``."""
