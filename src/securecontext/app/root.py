@@ -41,6 +41,7 @@ from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy
 from securecontext.boundaries.tokens import TokenKey
+from securecontext.coordination.bell import Bell
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts
 from securecontext.settings import Settings
@@ -63,6 +64,7 @@ class App:
         clock: the present moment.
 
     Attributes:
+        bell: wakes calls that wait for something to be stored.
         bodies: seals and opens confidential and restricted texts.
         backups: makes and restores backups.
         data_keys: the keys of stored texts.
@@ -111,6 +113,7 @@ class App:
             quota_mb=settings.quota_mb,
         )
         self.gate = Gate(self.limits)
+        self.bell = Bell()
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
@@ -218,5 +221,6 @@ class App:
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
+        self.bell.close()
         self.secret_rules.close()
         self.stores.close()

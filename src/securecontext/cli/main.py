@@ -42,6 +42,8 @@ GROUPS = {
     "integrity": "The installed code against its signed baseline: check, accept.",
     "state": "Whether what is stored keeps its invariants: check.",
     "token": "Session tokens: issue, list, revoke.",
+    "channel-key": "The key that agents show to broadcast in a project: set, waive, status.",
+    "ownership": "Whose files are whose: list, hand-over.",
     "import": "Bring in what others stored.",
 }
 _groups: dict[str, typer.Typer] = {}

@@ -211,7 +211,7 @@ class Corridor:
                 return error
             if operation.recorded:
                 told = self._blinded(intake) if context.sealed else intake
-                transaction.record(_draft(call, operation, told, "ok"))
+                transaction.record(_draft(call, operation, told, "ok", noted=context.noted))
             if operation.keeps_answer:
                 kept = {"structured": answer.structured, "text": answer.text}
                 replay.keep(transaction.connection, call, request, kept)
@@ -353,7 +353,12 @@ def _digest(call: Call, operation: Operation[Any, Any]) -> str:
 
 
 def _draft(
-    call: Call, operation: Operation[Any, Any], intake: Intake, outcome: str, kind: Any = None
+    call: Call,
+    operation: Operation[Any, Any],
+    intake: Intake,
+    outcome: str,
+    kind: Any = None,
+    noted: Mapping[str, Any] | None = None,
 ) -> EntryDraft:
     body: dict[str, Any] = {
         "call": call.id,
@@ -364,6 +369,8 @@ def _draft(
     }
     if intake.redactions:
         body["redacted"] = [r.model_dump() for r in intake.redactions]
+    if noted:
+        body["noted"] = dict(noted)
     return EntryDraft(
         principal=call.principal.name,
         session=call.principal.session,

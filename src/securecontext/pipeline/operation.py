@@ -98,6 +98,7 @@ class Context:
         prepared: what the operation's `prepare` step returned.
         sealed: set where a text of the arguments was stored sealed: the ledger then gets a digest that nobody can
             test guesses against.
+        noted: what the entry says of the effect beside the arguments, such as the id that something got; JSON values.
     """
 
     world: World
@@ -111,6 +112,7 @@ class Context:
     redactions: tuple[Redaction, ...] = ()
     prepared: Any = None
     sealed: bool = False
+    noted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def here(self) -> Project:

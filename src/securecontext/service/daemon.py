@@ -104,6 +104,7 @@ class Daemon:
         finally:
             address.remove()
             self._server.close()
+            self.app.bell.close()  # who waits is answered now
             self.app.secret_rules.close()
             for task in background:
                 task.cancel()
