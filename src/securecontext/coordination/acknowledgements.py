@@ -14,13 +14,9 @@ _INSERT = text(
     "INSERT INTO broadcast_acks (project, broadcast, agent, session, created_at) "
     "VALUES (:project, :broadcast, :agent, :session, :moment) ON CONFLICT (project, broadcast, agent) DO NOTHING"
 )
-_OF_BROADCAST = (
-    select(broadcast_acks.c.agent, broadcast_acks.c.session, broadcast_acks.c.created_at)
-    .where(
-        broadcast_acks.c.project == bindparam("in_project"),
-        broadcast_acks.c.broadcast == bindparam("which"),
-    )
-    .order_by(broadcast_acks.c.created_at, broadcast_acks.c.agent)
+_OF_BROADCAST = select(broadcast_acks.c.agent, broadcast_acks.c.session, broadcast_acks.c.created_at).where(
+    broadcast_acks.c.project == bindparam("in_project"),
+    broadcast_acks.c.broadcast == bindparam("which"),
 )
 
 
@@ -47,4 +43,5 @@ def acknowledge(
 def of_broadcast(connection: Connection, project: str, broadcast: int) -> list[Acknowledgement]:
     """Return who has acknowledged a broadcast, in the order of time."""
     found = connection.execute(_OF_BROADCAST, {"in_project": project, "which": broadcast})
-    return [Acknowledgement(*row) for row in found]
+    done = [Acknowledgement(*row) for row in found]
+    return sorted(done, key=lambda each: (each.at, each.agent))  # engines sort text in orders of their own

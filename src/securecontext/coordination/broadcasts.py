@@ -125,13 +125,9 @@ _OPEN = _listing(_IS_OPEN)
 _ALL = _listing(true())
 _IS_ANY_OPEN = select(broadcasts.c.broadcast).where(_HERE, _IS_OPEN).limit(1)
 _ONE = select(*_COLUMNS).where(_HERE, broadcasts.c.broadcast == bindparam("which"))
-_NAMED = (
-    select(broadcast_recipients.c.agent)
-    .where(
-        broadcast_recipients.c.project == bindparam("in_project"),
-        broadcast_recipients.c.broadcast == bindparam("which"),
-    )
-    .order_by(broadcast_recipients.c.agent)
+_NAMED = select(broadcast_recipients.c.agent).where(
+    broadcast_recipients.c.project == bindparam("in_project"),
+    broadcast_recipients.c.broadcast == bindparam("which"),
 )
 _OF_AGENT = (
     broadcast_attempts.c.project == bindparam("in_project"),
@@ -261,7 +257,8 @@ def get(connection: Connection, project: str, broadcast: int) -> Broadcast:
 
 def recipients_of(connection: Connection, project: str, broadcast: int) -> list[str]:
     """Return the agents that a broadcast names, by name; none where it is for all of the project."""
-    return list(connection.execute(_NAMED, {"in_project": project, "which": broadcast}).scalars())
+    found = connection.execute(_NAMED, {"in_project": project, "which": broadcast}).scalars()
+    return sorted(found)  # here, because engines sort text in orders of their own
 
 
 def _read(rows: Iterable[Any]) -> list[Broadcast]:

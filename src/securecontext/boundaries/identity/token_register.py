@@ -172,8 +172,8 @@ def count(connection: Connection, project: str, moment: datetime) -> int:
 
 def counting_agents(connection: Connection, project: str, moment: datetime) -> list[str]:
     """Return the agents of a project that have a token which counts, by name."""
-    found = select(tokens.c.agent).distinct().where(*_counting(project, moment)).order_by(tokens.c.agent)
-    return list(connection.execute(found).scalars())
+    found = select(tokens.c.agent).distinct().where(*_counting(project, moment))
+    return sorted(connection.execute(found).scalars())
 
 
 def every(connection: Connection, project: str) -> Sequence[Issued]:
