@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from securecontext.boundaries.policy import Principal, Role, Standing
 from securecontext.pipeline.corridor import Answer
-from tests.house_case import House, make_house
+from securecontext.types.ids import now
+from tests.house_case import START, House, make_house
 from tests.identity_case import holder, issue, with_operator
 
 
@@ -53,8 +55,9 @@ class Team:
         return answer.error.code if answer.error else ""
 
 
-def make_team(root: Path) -> Team:
+def make_team(root: Path, moment: datetime = START) -> Team:
     house = make_house(root)
+    house.moment = moment
     operator = with_operator(house)
     house.do("channel.waive", operator)
     roles = {"boss": Role.ORCHESTRATOR, "alice": Role.DEVELOPER, "bob": Role.WORKER}
@@ -65,5 +68,13 @@ def make_team(root: Path) -> Team:
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[Team]:
     made = make_team(tmp_path / "house")
+    yield made
+    made.house.app.close()
+
+
+@pytest.fixture
+def team_now(tmp_path: Path) -> Iterator[Team]:
+    """A team at the present time, which is what calls through a door are given."""
+    made = make_team(tmp_path / "house", now())
     yield made
     made.house.app.close()

@@ -15,9 +15,9 @@ from securecontext.pipeline.callers import Caller
 from securecontext.types.errors import Unauthenticated
 from tests.house_case import AGENT, HOOK, PERSON, named
 from tests.identity_case import call, holder, issue, shown
-from tests.team_case import Team, team
+from tests.team_case import Team, team, team_now
 
-__all__ = ["team"]
+__all__ = ["team", "team_now"]
 KEY = "the channel's own key"
 LEADING = ("ASSIGN", "REJECT", "REVISE", "LAUNCH_ROLE", "RETIRE_ROLE")
 FIELDS = {"ASSIGN": {"task": "t"}, "LAUNCH_ROLE": {"state": "worker"}, "RETIRE_ROLE": {"state": "worker"}}
@@ -139,7 +139,7 @@ def test_t_r12_w_20_the_channels_key_is_required_compared_and_replaced_by_the_op
     made = team.house.do("channel.set", team.operator)["key"]
     assert code(team, agent, channel_key=KEY) == "wrong_channel_key"
     assert code(team, agent, channel_key=made) == ""
-    assert code(team, team.house and agent, "set_key", channel_key="overwritten by me") == "unknown_value"
+    assert code(team, agent, "set_key", channel_key="overwritten by me") == "unknown_value"
 
 
 def test_t_b05_w_22_the_channels_key_lies_nowhere(team: Team) -> None:
@@ -207,16 +207,18 @@ def hook(
         ("NotebookEdit", "notebook_path"),
     ],
 )
-def test_w_28_the_hook_refuses_a_write_to_what_another_agent_holds(team: Team, tool: str, field: str) -> None:
+def test_w_28_the_hook_refuses_a_write_to_what_another_agent_holds(
+    team_now: Team, tool: str, field: str
+) -> None:
     """W-28: ownership was words on one path; here no tool of the client writes past it."""
-    team.assign("alice", "src")
-    given = {field: str(team.folder / "src" / "x.ipynb")}
-    said = hook(team, team.bob, tool, given)["permissionDecisionReason"]
+    team_now.assign("alice", "src")
+    given = {field: str(team_now.folder / "src" / "x.ipynb")}
+    said = hook(team_now, team_now.bob, tool, given)["permissionDecisionReason"]
     assert "alice" in said and "broadcast:1" in said and "DEPENDENCY" in said
-    assert hook(team, None, tool, given), "a session without a token is nobody's holder"
-    assert not hook(team, team.alice, tool, given)
-    assert not hook(team, team.bob, tool, {field: str(team.folder / "free.py")})
-    assert not hook(team, team.bob, "Bash", {"command": "echo > src/x"}), "this is what it cannot see"
+    assert hook(team_now, None, tool, given), "a session without a token is nobody's holder"
+    assert not hook(team_now, team_now.alice, tool, given)
+    assert not hook(team_now, team_now.bob, tool, {field: str(team_now.folder / "free.py")})
+    assert not hook(team_now, team_now.bob, "Bash", {"command": "echo > src/x"}), "this is what it cannot see"
 
 
 def test_a_claimed_name_is_no_holder(team: Team) -> None:
@@ -226,14 +228,16 @@ def test_a_claimed_name_is_no_holder(team: Team) -> None:
     assert answer.error is not None and answer.error.code == "file_held"
 
 
-def test_a_payload_too_large_to_look_into_is_not_a_way_around(team: Team) -> None:
-    assert not hook(team, team.bob, "", {}, unread_bytes=9 << 20)
-    team.assign("alice", "src")
-    assert hook(team, team.bob, "", {}, unread_bytes=9 << 20)
+def test_a_payload_too_large_to_look_into_is_not_a_way_around(team_now: Team) -> None:
+    assert not hook(team_now, team_now.bob, "", {}, unread_bytes=9 << 20)
+    team_now.assign("alice", "src")
+    assert hook(team_now, team_now.bob, "", {}, unread_bytes=9 << 20)
 
 
-def test_what_could_not_be_looked_at_is_told_to_the_hook_as_such(team: Team) -> None:
-    team.assign("alice", "src")
+def test_what_could_not_be_looked_at_is_told_to_the_hook_as_such(team_now: Team) -> None:
+    team_now.assign("alice", "src")
     payload = {"tool_name": "Write", "tool_input": {"file_path": "/a\0b"}}
-    answer = handlers.answer(team.house.app.corridor, Caller(HOOK, team.house.project), "pre-write", payload)
+    answer = handlers.answer(
+        team_now.house.app.corridor, Caller(HOOK, team_now.house.project), "pre-write", payload
+    )
     assert (answer.exit, answer.stdout) == (3, b"") and answer.trouble is not None

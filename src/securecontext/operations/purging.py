@@ -13,6 +13,7 @@ from pydantic import Field
 
 from securecontext.boundaries.ledger.purge import Purged
 from securecontext.boundaries.policy import Permission, Policy, Principal
+from securecontext.coordination import keeping
 from securecontext.knowledge import archive
 from securecontext.memory import sessions
 from securecontext.memory.withdrawal import withdraw
@@ -43,6 +44,7 @@ class PurgeOutput(Output):
     facts: int
     documents: int
     events: int
+    broadcasts: int = 0
     bodies: int
     kept: int = 0
     back: list[str] = []
@@ -50,8 +52,8 @@ class PurgeOutput(Output):
 
 def _render(out: PurgeOutput) -> str:
     text = (
-        f"Purged {', '.join(out.sessions)}: {out.facts} facts, {out.documents} documents and {out.events} events "
-        f"deleted; {out.bodies} entries of the ledger no longer say what was done."
+        f"Purged {', '.join(out.sessions)}: {out.facts} facts, {out.documents} documents, {out.events} events and "
+        f"{out.broadcasts} broadcasts deleted; {out.bodies} entries of the ledger no longer say what was done."
     )
     if out.back:
         text += f" Values from before count again: {', '.join(out.back)}."
@@ -113,7 +115,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
     who = context.principal
     by, whole = _allowed(context.world, who, given, context.here.id)
     named = _named(who, given)
-    facts = documents = events = bodies = kept = 0
+    facts = documents = events = broadcasts = bodies = kept = 0
     back: list[str] = []
     for session in named:
         purged = context.world.ledgers.purge(
@@ -130,6 +132,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         texts = archive.of_session(context.connection, context.here.id, session, by)
         archive.drop(context.connection, context.text, texts)
         documents += len(texts)
+        broadcasts += keeping.drop_of_session(context.connection, context.here.id, session, by)
         if (
             by is None or purged.spans
         ):  # events carry no principal: whose stream the session is says whose they are
@@ -140,6 +143,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         facts=facts,
         documents=documents,
         events=events,
+        broadcasts=broadcasts,
         bodies=bodies,
         kept=kept,
         back=back,
