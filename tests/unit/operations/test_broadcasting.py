@@ -12,6 +12,7 @@ from tests.waiting import wait_until
 from securecontext.coordination.broadcasts import ATTEMPTS
 from securecontext.operations import replaying
 from securecontext.pipeline.corridor import Answer
+from securecontext.pipeline.operation import CATALOGUE
 
 __all__ = ["team"]
 
@@ -183,3 +184,19 @@ def test_the_operator_speaks_as_such_and_names_who_owns(team: Team) -> None:
 def test_no_agent_is_called_operator(team: Team) -> None:
     given = {"agent_id": "operator", "role": "worker"}
     assert team.house.refused("zc_issue_token", team.boss, **given) == "reserved_name"
+
+
+def test_every_example_of_a_team_is_a_call_that_works(team: Team) -> None:
+    def example(name: str) -> dict[str, object]:
+        return CATALOGUE[name].example
+
+    team.house.do("zc_broadcast", team.alice, **example("zc_broadcast"))
+    team.assign("alice", "src/parser")
+    for name, who in (
+        ("zc_replay", team.bob),
+        ("zc_ack", team.bob),
+        ("zc_explain", team.bob),
+        ("zc_hand_over", team.alice),
+    ):
+        assert example(name)
+        team.house.do(name, who, **example(name))
