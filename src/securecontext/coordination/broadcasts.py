@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    ScalarSelect,
     Select,
     and_,
     bindparam,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     or_,
     select,
     true,
@@ -28,6 +30,7 @@ from sqlalchemy import (
 from securecontext.contracts.session import has_a_moment
 from securecontext.coordination import messages
 from securecontext.coordination.messages import Message
+from securecontext.storage.locks import alone
 from securecontext.storage.tables import (
     broadcast_acks,
     broadcast_attempts,
@@ -150,6 +153,7 @@ def take_attempt(connection: Connection, project: str, agent: str, moment: datet
     Raises:
         LimitReached: ``broadcast_rate``.
     """
+    alone(connection, f"broadcast_attempts:{project}/{agent}")
     here = {"in_project": project, "of_agent": agent}
     connection.execute(_FORGET, {**here, "before": timestamp(moment - WINDOW)})
     count, first = connection.execute(_TRIED, here).one()
@@ -239,6 +243,12 @@ def has_open(connection: Connection, project: str, agent: str) -> bool:
     """Say whether there is a broadcast for an agent that it has not acknowledged."""
     found = connection.execute(_IS_ANY_OPEN, {"in_project": project, "for_agent": agent})
     return found.first() is not None
+
+
+def up_to(most: int) -> ScalarSelect[int]:
+    """Return a count of the broadcasts in the project ``in_project``; counting ends at so many."""
+    found = select(literal(1)).where(_HERE)
+    return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
 def get(connection: Connection, project: str, broadcast: int) -> Broadcast:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -242,7 +243,13 @@ def give(connection: Connection, given: Sequence[Reservation], *, agent: str, un
 
 
 def _read(rows: Any) -> list[Reservation]:
-    return [Reservation(row[0], Pattern.of(row[1]), *row[2:]) for row in rows]
+    return [Reservation(row[0], _pattern(row[1]), *row[2:]) for row in rows]
+
+
+@lru_cache(maxsize=4 * MOST_LIVE)
+def _pattern(text: str) -> Pattern:
+    """Return a stored pattern; each is read before every write of a file."""
+    return Pattern.of(text)
 
 
 def _reserved(met: Sequence[Reservation]) -> Conflict:

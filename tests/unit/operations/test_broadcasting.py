@@ -9,7 +9,7 @@ import pytest
 from tests.team_case import Team, team
 from tests.waiting import wait_until
 
-from securecontext.coordination.broadcasts import ATTEMPTS
+from securecontext.coordination.broadcasts import ATTEMPTS, WINDOW
 from securecontext.operations import replaying
 from securecontext.pipeline.corridor import Answer
 from securecontext.pipeline.operation import CATALOGUE
@@ -200,3 +200,11 @@ def test_every_example_of_a_team_is_a_call_that_works(team: Team) -> None:
     ):
         assert example(name)
         team.house.do(name, who, **example(name))
+
+
+def test_memory_grows_with_what_is_said(team: Team) -> None:
+    before = team.house.do("zc_recall_context", team.alice)["limit"]
+    for number in range(30):
+        team.house.moment += WINDOW
+        team.say((team.alice, team.bob, team.boss)[number % 3], "STATUS", summary=f"number {number}")
+    assert team.house.do("zc_recall_context", team.alice)["limit"] == before + 1
