@@ -56,9 +56,9 @@ def test_w_28_the_real_client_is_refused_a_file_that_another_agent_holds(dev: Us
                 )
         refused = result(model, "bob", 0)
         assert "held by alice" in refused and "broadcast:1" in refused
-        assert "Asked to hand over: alice" in result(model, "bob", 3)
-        assert "asked for" in result(model, "alice", 1) or "a fix" in result(model, "alice", 1)
-        assert "alice has acknowledged b1" in result(model, "alice", 4)
+        assert '"asked":["alice"]' in result(model, "bob", 3)
+        assert "a fix" in result(model, "alice", 1) and '"verified":false' in result(model, "alice", 1)
+        assert '"first":true' in result(model, "alice", 4)
     assert (dev.project / "src" / "parser.py").read_text() == "by alice again"
     [entry] = dev.entries("ownership.check")
     assert (entry.kind, entry.body["outcome"]) == ("refusal", "file_held")

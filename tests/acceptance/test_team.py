@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.service_case import Pipe, World, call, piped
+from tests.acceptance.service_case import INITIALIZE, World, call
 from tests.acceptance.terminal import Terminal, operators_terminal
 from tests.waiting import wait_until
 
@@ -77,13 +77,6 @@ def team(world: World) -> Iterator[Team]:
         yield Team(world, operator)
 
 
-def woken(pipe: Pipe, ident: int, **given: Any) -> dict[str, Any]:
-    """Send a replay that waits; return its answer once it is there."""
-    answer = pipe.ask(call(ident, "zc_replay", **given))
-    told: dict[str, Any] = answer["result"]["structuredContent"]
-    return told
-
-
 def test_w_47_what_is_said_over_one_door_is_heard_whole_over_the_other(team: Team) -> None:
     """W-47: structured fields, the start of a replay and the id of an acknowledgement are the same at every door."""
     said = team.say("boss", **ASSIGN)
@@ -132,19 +125,24 @@ def test_rt_s4_05_a_claimed_file_is_a_409_that_names_holder_and_files(team: Team
 
 
 def test_a_waiting_agent_is_woken_and_the_end_of_the_service_keeps_nobody_waiting(team: Team) -> None:
-    with piped(team.world, ZC_SESSION_TOKEN=team.tokens["alice"]) as pipe:
-        pipe.initialize()
-        pipe.send(json.dumps(call(1, "zc_replay", wait=50)).encode() + b"\n")
-        pipe.send(json.dumps(call(2, "zc_status")).encode() + b"\n")
-        assert pipe.answer()["id"] == 2, "a call that waits holds up no other"
-        team.say("boss", type="STATUS", summary="begin")
-        heard = pipe.answer()
-        [shown] = heard["result"]["structuredContent"]["broadcasts"]
-        assert (heard["id"], shown["message"]) == (1, {"summary": "begin"})
-        assert "result" in pipe.ask(call(3, "zc_ack", broadcast_id=shown["id"]))
-        pipe.send(json.dumps(call(4, "zc_replay", wait=50)).encode() + b"\n")
-        team.world.stop()
-        assert "broadcasts" not in pipe.answer()["result"]["structuredContent"]
+    raw = team.world.raw("mcp/1", token=team.tokens["alice"])
+    assert "result" in raw.ask(INITIALIZE)
+    raw.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+
+    def waits(ident: int) -> None:
+        raw.send(json.dumps(call(ident, "zc_replay", wait=50)).encode() + b"\n")
+        assert raw.ask(call(ident + 100, "zc_status"))["id"] == ident + 100, "it holds up no other call"
+
+    waits(1)
+    team.say("boss", type="STATUS", summary="begin")
+    heard = raw.line()
+    [shown] = heard["result"]["structuredContent"]["broadcasts"]
+    assert (heard["id"], shown["message"]) == (1, {"summary": "begin"})
+    assert not raw.ask(call(2, "zc_ack", broadcast_id=shown["id"]))["result"]["isError"]
+    waits(3)
+    team.world.stop()
+    last = raw.line()
+    assert last["id"] == 3 and "broadcasts" not in last["result"]["structuredContent"]
 
 
 def test_git_refuses_to_commit_what_another_agent_holds(team: Team) -> None:

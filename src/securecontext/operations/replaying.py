@@ -64,9 +64,10 @@ class ShownBroadcast(Output):
 
 
 class ReplayOutput(Output):
-    """Broadcasts, oldest first."""
+    """Broadcasts, oldest first. Clients hand this object to the model in place of the text."""
 
     fence: str
+    note: str = ""
     broadcasts: list[ShownBroadcast] = []
     more: bool = False
 
@@ -91,7 +92,7 @@ def _prepare(world: World, asker: Asker, given: ReplayInput) -> None:
 def _render(out: ReplayOutput) -> str:
     if not out.broadcasts:
         return "Nothing that you have not acknowledged."
-    lines = [DATA]
+    lines = [out.note]
     for each in out.broadcasts:
         mark = "" if each.verified else " [unverified]"
         stars = f" importance {each.importance}" if each.importance != 3 else ""
@@ -136,7 +137,7 @@ def replay(context: Context, given: ReplayInput) -> ReplayOutput:
         if out and room < 0:
             break
         out.append(shown)
-    return ReplayOutput(fence=fence, broadcasts=out, more=len(out) < len(found))
+    return ReplayOutput(fence=fence, note=DATA if out else "", broadcasts=out, more=len(out) < len(found))
 
 
 def _moment(text: str | None) -> str:
