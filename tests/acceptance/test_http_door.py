@@ -611,7 +611,8 @@ def test_the_openapi_document_lists_every_operation(service: HttpService) -> Non
         said = by_id[operation.name]
         body = said["requestBody"]["content"]["application/json"]
         schema = resolve(document, body["schema"])
-        assert set(schema.get("properties", {})) == set(operation.given.model_fields)
+        named = {info.alias or name for name, info in operation.given.model_fields.items()}
+        assert set(schema.get("properties", {})) == named
         assert schema["additionalProperties"] is False
         assert body.get("example", {}) == operation.example
         assert said["summary"]

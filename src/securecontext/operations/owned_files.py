@@ -89,8 +89,8 @@ def pattern_within(world: World, project: str, text: str) -> str:
     parts = text.split("/")
     plain = next((i for i, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
     try:
-        base = Path("/", *parts[:plain]).resolve()
-        place = within(world, project, base)
+        base = Path("/", *parts[:plain])
+        place = None if world.facts.shared else within(world, project, base.resolve())
     except (OSError, RuntimeError, ValueError):
         place = None
     if place is None:

@@ -45,7 +45,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What the running service can say of itself."""
+    """What the running service can say of itself; shared is a system service, which looks into nobody's folders."""
 
     version: str
     home: Path
@@ -53,6 +53,7 @@ class ServiceFacts:
     started_at: datetime
     http_url: str
     connections: int
+    shared: bool = False
 
 
 class Code(Protocol):

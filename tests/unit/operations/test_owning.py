@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -184,3 +185,15 @@ def test_a_file_whose_name_is_no_text_lies_in_its_folder_all_the_same(team: Team
     team.assign("alice", "src")
     name = os.fsdecode(b"/src/\xff.py").encode("utf-8", "replace").decode()
     assert team.writes(team.bob, str(team.folder) + name) == "file_held"
+
+
+def test_a_system_service_looks_into_nobodys_folders(team: Team) -> None:
+    team.assign("alice", "src")
+    app = team.house.app
+    app.facts = replace(app.facts, shared=True)
+    looked: list[str] = []
+    app.locate = lambda path, scope="": looked.append(path)  # type: ignore[method-assign, assignment, return-value]
+    assert team.writes(team.bob, "src/x") == ""
+    refused = team.say_not(team.boss, "ASSIGN", task="t", file_ownership_exclusive=[f"{team.folder}/x"])
+    assert refused.error is not None and refused.error.code == "files_elsewhere"
+    assert looked == []
