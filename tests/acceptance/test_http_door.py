@@ -115,9 +115,7 @@ def test_every_route_answers_as_the_corridor_does(service: HttpService, operatio
     assert refused(answer, 400, answer.json()["code"])["code"] in ("unknown_argument", "missing_argument")
 
 
-OF_A_TEAM = {
-    "zc_ack": "no_such_broadcast", "zc_explain": "no_such_broadcast", "zc_hand_over": "not_reserved",
-}  # fmt: skip
+OF_A_TEAM = {"zc_explain": "no_such_broadcast", "zc_hand_over": "not_reserved"}
 """Examples about what somebody else said or was given; here is nobody else."""
 
 

@@ -61,6 +61,7 @@ def test_t_r04_w_19_without_a_token_nobody_speaks_hears_or_owns(team: Team, who:
     """T_R04, W-19: a missing token is not a token that nobody checks. W-48: no right comes from a claimed role."""
     for kind in ("STATUS", "ASSIGN", "MERGE"):
         assert code(team, who, kind) in ("not_permitted", "operator_locked")
+    assert team.house.refused("zc_ack", who, broadcast_id=1) in ("not_permitted", "operator_locked")
     if who.standing is not Standing.PERSON:
         assert team.house.refused("zc_replay", who) == "not_permitted"
         assert team.house.refused("zc_hand_over", who, files=["x"]) == "not_permitted"

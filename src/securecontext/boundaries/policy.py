@@ -41,6 +41,7 @@ class Permission(StrEnum):
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission
     CHANNEL_MANAGE = "channel.manage"
     BROADCAST_READ = "broadcast.read"
+    BROADCAST_ACK = "broadcast.ack"
     BROADCAST_SEND = "broadcast.send"
     BROADCAST_ASSIGN = "broadcast.assign"
     BROADCAST_STATUS = "broadcast.status"
@@ -98,6 +99,7 @@ _MEMBER = _IN_PROJECT | {
     Permission.LEDGER_VERIFY,
     Permission.SESSION_PURGE,
     Permission.BROADCAST_READ,
+    Permission.BROADCAST_ACK,
     Permission.BROADCAST_SEND,
     Permission.BROADCAST_STATUS,
     Permission.BROADCAST_MERGE,

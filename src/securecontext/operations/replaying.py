@@ -195,7 +195,7 @@ class AckOutput(Output):
 
 @operation(
     "zc_ack",
-    permission=Permission.BROADCAST_READ,
+    permission=Permission.BROADCAST_ACK,
     effects=Effects.WRITES,
     render=lambda out: (
         f"{out.agent} has acknowledged b{out.id}{'' if out.first else ' before; nothing changed'}."
