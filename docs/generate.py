@@ -14,6 +14,7 @@ from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
 from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TOKENS, TREES
+from securecontext.coordination import bell, broadcasts, ownership
 from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
@@ -137,6 +138,14 @@ def _limits() -> str:
         ("a line on the socket", f"{limits.LINE_BYTES >> 20} MiB", "", "`line_too_long`"),
         ("a request's body over HTTP", f"{limits.HTTP_BODY_BYTES >> 20} MiB", "", "`too_large`"),
         ("what a hook is given", f"{HOOK_BYTES >> 20} MiB", "", "entered as unread; nothing is refused"),
+        (
+            "broadcasts of one agent",
+            f"{broadcasts.ATTEMPTS} attempts within {broadcasts.WINDOW.total_seconds():.0f} s",
+            "",
+            "`broadcast_rate`",
+        ),
+        ("calls that wait", str(bell.MOST_WAITING), "", "answered at once; nothing is refused"),
+        ("reservations of one project", f"{ownership.MOST_LIVE:,}", "", "`too_many_reservations`"),
         (
             "memory of the service",
             f"{limits.MEMORY_MB:g} MiB",

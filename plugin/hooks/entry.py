@@ -7,8 +7,9 @@ it runs after every tool call of a session, so a millisecond here is a milliseco
 
 Memory fails open: whatever goes wrong, the session goes on. At most one line says so (at ``session-start``,
 where a person can act on it); there is no traceback, no exit code of our own but 0, and every event has a
-total deadline. What a session does while the service is away is spooled as a bare record: never contents,
-commands or outputs.
+total deadline. So it is before a write, when another agent may hold the file, unless ``ZC_OWNERSHIP_STRICT=1``
+says that what nobody could check is not written. What a session does while the service is away is spooled as a bare
+record: never contents, commands or outputs.
 """
 
 import posix
@@ -44,6 +45,9 @@ SPOOL_FILES = 10_000
 PARSED_BYTES = 16 << 20
 """A larger payload is spooled without its details: parsing it would not fit into the deadline."""
 ANSWER_BYTES = 16 << 20
+BEFORE_WRITING = "pre-write"
+UNCHECKED = 3
+"""The exit code by which the service says that it could not look whose file it is."""
 FILE_TOOLS = ("Read", "Write", "Edit", "MultiEdit", "NotebookEdit", "NotebookRead")
 KEPT = (
     b"PATH",
@@ -364,14 +368,26 @@ def spool(event: str, payload: bytes, at: bytes) -> None:
     posix.rename(draft, into + b"/" + name + b".json")
 
 
-def without_service(event: str, payload: bytes, at: bytes) -> None:
-    """Do what is left to do when the service did not answer."""
+def unchecked() -> int:
+    """Return the exit code of a write that nobody could check: it goes on, unless the user is strict about that."""
+    if env(b"ZC_OWNERSHIP_STRICT") != b"1":
+        return 0
+    said = "SecureContext cannot say whether another agent holds this file (ZC_OWNERSHIP_STRICT=1); run: zc doctor"
+    write_all(2, said.encode() + b"\n")
+    return 2
+
+
+def without_service(event: str, payload: bytes, at: bytes) -> int:
+    """Do what is left to do when the service did not answer, and return the exit code."""
     if event == "session-start":
         next_step = "zc doctor" if COMMAND else "zc install claude-code"
         line = f"SecureContext is not reachable, so this session starts without its memory; run: {next_step}"
         write_all(1, b'{"systemMessage": "' + line.encode() + b'"}\n')
+    elif event == BEFORE_WRITING:
+        return unchecked()
     elif event in SPOOLED and not env(b"ZC_SYSTEM_SOCKET"):  # no service of this user's would ever enter it
         spool(event, payload, at)
+    return 0
 
 
 def main(event: str) -> int:
@@ -393,8 +409,9 @@ def main(event: str) -> int:
         code, out, err = ask(sock, event, payload)
     except Away:
         _signal.setitimer(_signal.ITIMER_REAL, GRACE)
-        without_service(event, payload, at)
-        return 0
+        return without_service(event, payload, at)
+    if event == BEFORE_WRITING and code == UNCHECKED:
+        return unchecked()
     try:
         write_all(1, out)
         write_all(2, err)
@@ -408,7 +425,7 @@ def run(event: str) -> "NoReturn":
     try:
         status = main(event)
     except BaseException:  # memory fails open: a session never pays for a defect of ours
-        status = 0
+        status = unchecked() if event == BEFORE_WRITING else 0
     posix._exit(status)
 
 

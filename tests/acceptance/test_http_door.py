@@ -115,6 +115,10 @@ def test_every_route_answers_as_the_corridor_does(service: HttpService, operatio
     assert refused(answer, 400, answer.json()["code"])["code"] in ("unknown_argument", "missing_argument")
 
 
+OF_A_TEAM = {"zc_explain": "no_such_broadcast", "zc_hand_over": "not_reserved"}
+"""Examples about what somebody else said or was given; here is nobody else."""
+
+
 def test_every_example_is_a_call_that_works(service: HttpService) -> None:
     with service.client() as client:
         for operation in OPERATIONS:
@@ -124,6 +128,9 @@ def test_every_example_is_a_call_that_works(service: HttpService) -> None:
                     Permission.SESSION_PURGE
                 }:  # nobody here is the operator
                     refused(answer, 403, "operator_not_set_up")
+                    continue
+                if operation.name in OF_A_TEAM:
+                    refused(answer, 404, OF_A_TEAM[operation.name])
                     continue
                 assert answer.status_code == 200, (operation.name, answer.text)
 
@@ -602,7 +609,8 @@ def test_the_openapi_document_lists_every_operation(service: HttpService) -> Non
         said = by_id[operation.name]
         body = said["requestBody"]["content"]["application/json"]
         schema = resolve(document, body["schema"])
-        assert set(schema.get("properties", {})) == set(operation.given.model_fields)
+        named = {info.alias or name for name, info in operation.given.model_fields.items()}
+        assert set(schema.get("properties", {})) == named
         assert schema["additionalProperties"] is False
         assert body.get("example", {}) == operation.example
         assert said["summary"]

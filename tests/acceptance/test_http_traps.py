@@ -17,22 +17,11 @@ from securecontext.pipeline.operation import CATALOGUE
 from tests.acceptance.http_service import HttpService, http_service
 from tests.acceptance.service_case import World, call
 from tests.acceptance.test_http_mcp import official
+from tests.identity_case import arguments_of
 
 OPEN = "/health"
 FORBIDDEN = sorted(o.name for o in CATALOGUE.values() if o.permission not in GRANTS[Standing.AGENT])
 """What no agent may do, whatever it says of itself."""
-
-
-def complete(name: str) -> dict[str, Any]:
-    """Arguments of a call that is refused for nothing but who asks."""
-    schema = CATALOGUE[name].given.model_json_schema()
-    made: dict[str, Any] = {}
-    for field in schema.get("required", []):
-        kind = schema["properties"][field]
-        made[field] = (
-            kind["enum"][0] if "enum" in kind else {"string": "x", "array": [], "integer": 1}[kind["type"]]
-        )
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +143,9 @@ def test_w_20_a_claimed_role_or_name_grants_an_agent_no_permission(world: World,
     assert len(FORBIDDEN) > 10
     found = {}
     for name in FORBIDDEN:
-        answer = raw.ask({**call(name, name), "params": {"name": name, "arguments": complete(name)}})[
-            "result"
-        ]
+        answer = raw.ask(
+            {**call(name, name), "params": {"name": name, "arguments": arguments_of(CATALOGUE[name])}}
+        )["result"]
         found[name] = answer["isError"] and answer["structuredContent"]["error"]["code"]
     assert found == dict.fromkeys(FORBIDDEN, "not_permitted")
     other = raw.ask(call("o", "zc_recall_context", agent_id="somebody-else"))["result"]
@@ -176,7 +165,7 @@ def test_w_20_nor_do_the_headers_of_a_request(service: HttpService, claim: str) 
 
     async def talk() -> list[Any]:
         async with official(service, "legacy", **claims) as client:
-            return [await client.call_tool(name, complete(name)) for name in FORBIDDEN]
+            return [await client.call_tool(name, arguments_of(CATALOGUE[name])) for name in FORBIDDEN]
 
     answers = asyncio.run(talk())
     assert all(answer.is_error for answer in answers)

@@ -74,6 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with terminal(world.env, world.project) as person:
             assert person.zc("operator init", PHRASE, PHRASE)[0] == 0
             assert person.zc("operator unlock", PHRASE)[0] == 0
+            assert person.zc("channel-key waive --yes")[0] == 0
 
             def issued(agent: str, role: str, more: str = "") -> str:
                 code, said = person.zc(f"token issue {agent} {role} {more}")

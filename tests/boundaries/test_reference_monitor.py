@@ -117,7 +117,10 @@ def test_no_operation_is_reached_without_the_policy(lasting, name):
 
 
 def _everything(house):
-    tables = ("facts", "documents", "chunks", "events", "idempotency", "tokens")
+    tables = (
+        "facts", "documents", "chunks", "events", "idempotency", "tokens", "broadcasts", "broadcast_acks",
+        "broadcast_attempts", "channel_keys", "reservations",
+    )  # fmt: skip
     return [house.sql(f"SELECT * FROM {table}") for table in tables]
 
 

@@ -147,7 +147,7 @@ def test_an_entry_says_what_was_taken_out_and_never_the_value(early, engine_of_r
         "ok",
         "system/secrets",
     )
-    assert entry["arguments"] == {"facts": 1, "documents": 0, "events": 0}
+    assert entry["arguments"] == {"facts": 1, "documents": 0, "events": 0, "broadcasts": 0}
     (told,) = entry["redacted"]
     assert (told["field"], told["type"]) == ("value", "huggingface_access_token")
     assert early.do("audit.verify", PERSON)["status"] == "OK"

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, insert, select, update
 from securecontext.app.rescan_tasks import inside, rescan_tasks
 from securecontext.app.stores import Stores
 from securecontext.boundaries.keyring.bodies import Bodies, Body
+from securecontext.coordination import keeping
 from securecontext.knowledge import rewriting as archive
 from securecontext.knowledge.archive import FACT
 from securecontext.memory import rewriting as memory
@@ -50,6 +51,7 @@ class Mark:
     fact: int = 0
     document: int = 0
     event: int = 0
+    broadcast: int = 0
     caught_up: bool = False
 
 
@@ -61,6 +63,7 @@ class _Batch:
     facts: Sequence[int]
     documents: Sequence[int]
     events: Sequence[int]
+    broadcasts: Sequence[int]
 
 
 class Rescan:
@@ -130,16 +133,19 @@ def _batch(connection: Connection, bodies: Bodies, project: str, mark: Mark) -> 
     facts = memory.facts_after(connection, bodies, project, mark.fact, AT_ONCE)
     documents = archive.documents_after(connection, bodies, project, mark.document, AT_ONCE)
     events = memory.events_after(connection, project, mark.event, AT_ONCE)
+    said = keeping.broadcasts_after(connection, project, mark.broadcast, AT_ONCE)
     return _Batch(
         replace(
             mark,
             fact=facts[-1].fact.id if facts else mark.fact,
             document=documents[-1].id if documents else mark.document,
             event=events[-1].id if events else mark.event,
+            broadcast=said[-1].id if said else mark.broadcast,
         ),
         [row.fact.id for row in facts if looks(row.fact.key, row.fact.body)],
         [row.id for row in documents if looks(row.source, row.body)],
         [row.id for row in events if looks(row.detail)],
+        [row.id for row in said if looks(row.message)],
     )
 
 
@@ -215,6 +221,11 @@ def _apply(transaction: Transaction, text: TextIndex, bodies: Bodies, project: s
         for event in memory.events_after(connection, project, which - 1, 1):
             if event.id == which:
                 memory.rewrite_event(connection, event, _detail(event.detail, cleaner.clean))
+    for which in batch.broadcasts:
+        for said in keeping.broadcasts_after(connection, project, which - 1, 1):
+            if said.id == which:
+                message = _detail(said.message, cleaner.clean)
+                keeping.rewrite(connection, project, which, message, redact(said.task).text)
     _put_mark(connection, batch.mark)
     if cleaner.findings:
         text.scrub(connection)  # what was taken out leaves the pages of the index, and then the log
@@ -232,6 +243,9 @@ def _clean_answers(connection: Connection) -> None:
 
 def _entry(batch: _Batch, findings: Sequence[tuple[str, Finding]]) -> EntryDraft:
     told = [{"field": field, "type": each.type, "fingerprint": each.fingerprint} for field, each in findings]
-    counts = {"facts": len(batch.facts), "documents": len(batch.documents), "events": len(batch.events)}
+    counts = {
+        "facts": len(batch.facts), "documents": len(batch.documents), "events": len(batch.events),
+        "broadcasts": len(batch.broadcasts),
+    }  # fmt: skip
     body = {"operation": "secrets.rescan", "outcome": "ok", "arguments": counts, "redacted": told}
     return EntryDraft("system", "secrets", "", "call", body)

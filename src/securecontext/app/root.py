@@ -43,6 +43,7 @@ from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.tokens import TokenKey
+from securecontext.coordination.bell import Bell
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.wakeups import Wakeups
 from securecontext.pipeline.world import Project, ServiceFacts
@@ -66,6 +67,7 @@ class App:
         clock: the present moment.
 
     Attributes:
+        bell: wakes calls that wait for something to be stored.
         bodies: seals and opens confidential and restricted texts.
         backups: makes and restores backups.
         data_keys: the keys of stored texts.
@@ -110,7 +112,8 @@ class App:
         secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
         rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
-        self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0)
+        shared = settings.principals is not None
+        self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0, shared)
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,
             memory_mb=settings.memory_limit_mb,
@@ -119,6 +122,7 @@ class App:
         self.gate = Gate(self.limits)
         self.wakeups = Wakeups()
         self.presence = Presence()
+        self.bell = Bell()
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.queue = QueueTurns(self.stores, self.presence, self.wakeups, self.credentials)
@@ -232,5 +236,6 @@ class App:
     def close(self) -> None:
         """Finish what is queued and close every store."""
         self.wakeups.close()
+        self.bell.close()
         self.secret_rules.close()
         self.stores.close()

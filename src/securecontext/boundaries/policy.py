@@ -43,6 +43,23 @@ class Permission(StrEnum):
     TASK_READ = "task.read"
     TASK_MANAGE = "task.manage"
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - the name of a permission
+    CHANNEL_MANAGE = "channel.manage"
+    BROADCAST_READ = "broadcast.read"
+    BROADCAST_ACK = "broadcast.ack"
+    BROADCAST_SEND = "broadcast.send"
+    BROADCAST_ASSIGN = "broadcast.assign"
+    BROADCAST_STATUS = "broadcast.status"
+    BROADCAST_PROPOSED = "broadcast.proposed"
+    BROADCAST_DEPENDENCY = "broadcast.dependency"
+    BROADCAST_MERGE = "broadcast.merge"
+    BROADCAST_REJECT = "broadcast.reject"
+    BROADCAST_REVISE = "broadcast.revise"
+    BROADCAST_LAUNCH_ROLE = "broadcast.launch-role"
+    BROADCAST_RETIRE_ROLE = "broadcast.retire-role"
+    OWNERSHIP_READ = "ownership.read"
+    OWNERSHIP_CHECK = "ownership.check"
+    OWNERSHIP_GIVE = "ownership.give"
+    OWNERSHIP_GIVE_ANY = "ownership.give-any"
 
 
 class Standing(StrEnum):
@@ -76,22 +93,48 @@ _IN_PROJECT = frozenset(
 )
 GRANTS: dict[Standing, frozenset[Permission]] = {
     Standing.AGENT: _IN_PROJECT | {Permission.ARCHIVE_READ_ALL},
-    Standing.HOOK: frozenset({Permission.SESSION_REPORT, Permission.MEMORY_READ}),
+    Standing.HOOK: frozenset({Permission.SESSION_REPORT, Permission.MEMORY_READ, Permission.OWNERSHIP_CHECK}),
     Standing.PERSON: frozenset(Permission),
     Standing.MEMBER: _IN_PROJECT | {Permission.LEDGER_VERIFY},
 }
 """The matrix of callers without a session token. What is not in a row is refused."""
 
 _MEMBER = _IN_PROJECT | {
-    Permission.LEDGER_VERIFY, Permission.SESSION_PURGE, Permission.TASK_WORK, Permission.TASK_READ,
-}  # fmt: skip
+    Permission.LEDGER_VERIFY,
+    Permission.SESSION_PURGE,
+    Permission.TASK_WORK,
+    Permission.TASK_READ,
+    Permission.BROADCAST_READ,
+    Permission.BROADCAST_ACK,
+    Permission.BROADCAST_SEND,
+    Permission.BROADCAST_STATUS,
+    Permission.BROADCAST_MERGE,
+    Permission.OWNERSHIP_READ,
+    Permission.OWNERSHIP_CHECK,
+    Permission.OWNERSHIP_GIVE,
+}
+OF_ONES_OWN_WORK = frozenset({Permission.BROADCAST_PROPOSED, Permission.BROADCAST_DEPENDENCY})
+"""What only who works says, of its own work. An orchestrator has no use for it, and hands it on all the same."""
+_WORKER = _MEMBER | OF_ONES_OWN_WORK
+_LEADING = frozenset(
+    {
+        Permission.TOKEN_MANAGE,
+        Permission.SESSION_PURGE_ANY,
+        Permission.TASK_ENQUEUE,
+        Permission.BROADCAST_ASSIGN,
+        Permission.BROADCAST_REJECT,
+        Permission.BROADCAST_REVISE,
+        Permission.BROADCAST_LAUNCH_ROLE,
+        Permission.BROADCAST_RETIRE_ROLE,
+        Permission.OWNERSHIP_GIVE_ANY,
+    }
+)
 ROLE_GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.ORCHESTRATOR: _MEMBER
-    | {Permission.TOKEN_MANAGE, Permission.SESSION_PURGE_ANY, Permission.TASK_ENQUEUE},
-    Role.DEVELOPER: _MEMBER,
-    Role.MARKETER: _MEMBER,
-    Role.RESEARCHER: _MEMBER,
-    Role.WORKER: _MEMBER,
+    Role.ORCHESTRATOR: _MEMBER | _LEADING,
+    Role.DEVELOPER: _WORKER,
+    Role.MARKETER: _WORKER,
+    Role.RESEARCHER: _WORKER,
+    Role.WORKER: _WORKER,
 }
 """The matrix of agents with a session token. It is bound to one project, so no role looks into all of them.
 
@@ -106,11 +149,16 @@ OPERATOR_ONLY = frozenset(
         Permission.LEDGER_MANAGE,
         Permission.SESSION_PURGE_ANY,
         Permission.BACKUP_RESTORE,
+        Permission.CHANNEL_MANAGE,
+        Permission.OWNERSHIP_GIVE_ANY,
+        *(permission for permission in Permission if permission.startswith("broadcast.")),
     }
-)
+) - {Permission.BROADCAST_READ}
 """What a person may only at a terminal that the operator has unlocked."""
 
 SHARED_NAMESPACE = "default"
+OPERATOR = "operator"
+"""How a person stands among agents; no agent has this name."""
 
 
 @named_in_the_ledger
@@ -279,13 +327,26 @@ class Policy:
             "Claim tasks of your own role, or ask the orchestrator for a token of that one.",
         )
 
+    def check_broadcast(self, principal: Principal, kind: str, resource: str) -> None:
+        """Refuse a type of broadcast that is not for the caller's role.
+
+        Args:
+            principal: who wants to send it.
+            kind: the type, e.g. ``LAUNCH_ROLE``.
+            resource: id of the project.
+
+        Raises:
+            Denied: as `check`.
+        """
+        self.check(principal, Permission(f"broadcast.{kind.lower().replace('_', '-')}"), resource)
+
     def check_issue(self, principal: Principal, role: Role) -> None:
         """Refuse to hand on more than the issuer has.
 
         Raises:
             Denied: ``role_above_own``.
         """
-        if principal.role is None or ROLE_GRANTS[role] <= ROLE_GRANTS[principal.role]:
+        if principal.role is None or ROLE_GRANTS[role] - OF_ONES_OWN_WORK <= ROLE_GRANTS[principal.role]:
             return
         raise Denied(
             "role_above_own",

@@ -131,6 +131,6 @@ def _kind(annotation: Any) -> Any:
         if candidate in (str, int, float, bool):
             return candidate
         if getattr(candidate, "__origin__", None) is list:
-            return list[str]
+            return list[int] if _kind(get_args(candidate)[0]) is int else list[str]
     nested = [_kind(a) for a in get_args(annotation) if a is not type(None) and get_args(a)]
     return nested[0] if nested else str

@@ -9,7 +9,19 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, bench, client, derive, doctor, escrow, files, operator, queue, service
+from securecontext.cli import (
+    audit,
+    bench,
+    client,
+    derive,
+    doctor,
+    escrow,
+    files,
+    git_hooks,
+    operator,
+    queue,
+    service,
+)
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -42,6 +54,8 @@ GROUPS = {
     "integrity": "The installed code against its signed baseline: check, accept.",
     "state": "Whether what is stored keeps its invariants: check.",
     "token": "Session tokens: issue, list, revoke.",
+    "channel-key": "The key that agents show to broadcast in a project: set, waive, status.",
+    "ownership": "Whose files are whose: list, hand-over.",
     "import": "Bring in what others stored.",
 }
 _groups: dict[str, typer.Typer] = {"queue": queue.app}
@@ -94,6 +108,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(bench.app, name="bench")
 app.add_typer(service.app, name="service")
 app.add_typer(operator.app, name="operator")
+app.add_typer(git_hooks.app, name="hooks")
 app.add_typer(client.install, name="install")
 app.command("uninstall")(client.uninstall)
 app.command("doctor")(doctor.doctor)

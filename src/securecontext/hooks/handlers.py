@@ -1,6 +1,7 @@
 """What Claude Code's hooks report, parsed here so that the hook itself need not: bytes in, exit code and bytes out.
 
-A hook of memory fails open: whatever goes wrong is logged, and the client's session goes on. Of a tool call only its
+A hook of memory fails open: whatever goes wrong is logged, and the client's session goes on. Before a write the hook
+is told whether another agent holds the file, or that nobody could look. Of a tool call only its
 name, its outcome, a path, the first line of a command (redacted) and the to-do list are kept, never a content.
 Payloads: https://code.claude.com/docs/en/hooks
 """
@@ -28,6 +29,8 @@ _CHARACTERS = 3_900
 _LOOK_AHEAD = 4_000
 """Characters beyond a cut that are searched for secrets which begin before it."""
 _FILE_KEYS = ("file_path", "notebook_path", "path")
+_UNCHECKED = 3
+"""The exit code that tells the hook of a write that nobody could look; it knows how strict its user is."""
 _OWN_TOOLS = "mcp__plugin_securecontext_zc-ctx__"
 
 
@@ -92,6 +95,8 @@ def in_session(caller: Caller, payload: dict[str, Any]) -> Caller:
 
 def refused(event: str, error: ZcError) -> HookAnswer:
     """Return what a hook prints whose caller is refused: at the session's start one line, for a person to act on."""
+    if event == "pre-write":
+        return HookAnswer(_UNCHECKED, refused=error)
     if event != "session-start":
         return HookAnswer(refused=error)
     said = _say({"systemMessage": f"SecureContext could not recall: {error.message} {error.hint}"})
@@ -104,6 +109,32 @@ def _session_start(corridor: Corridor, caller: Caller, payload: dict[str, Any]) 
         return replace(refused("session-start", done.error), refused=None)
     context = done.text[: limits.HOOK_CHARACTERS - 500]
     return _say({"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": context}})
+
+
+def _before_writing(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
+    given = payload.get("tool_input")
+    given = given if isinstance(given, dict) else {}
+    named = [given[key] for key in _FILE_KEYS if isinstance(given.get(key), str)]
+    folder = payload.get("cwd") if isinstance(payload.get("cwd"), str) else "/"
+    unread = isinstance(payload.get("unread_bytes"), int)
+    if not named and not unread:
+        return OPEN
+    files = [
+        (file if file.startswith("/") else f"{folder}/{file}").encode("utf-8", "replace").decode()
+        for file in named
+    ]
+    done = _call(corridor, caller, "ownership.check", {"files": files, "unread": unread})
+    if done.error is None:
+        return OPEN
+    if done.error.code != "file_held":
+        return HookAnswer(_UNCHECKED, trouble=done.error)
+    reason = f"{done.error.message} {done.error.hint}"
+    decision = {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": "deny",
+        "permissionDecisionReason": reason,
+    }
+    return _say({"hookSpecificOutput": decision})
 
 
 def _tool_used(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAnswer:
@@ -231,6 +262,7 @@ def _stop(corridor: Corridor, caller: Caller, payload: dict[str, Any]) -> HookAn
 
 _HANDLERS: dict[str, Callable[[Corridor, Caller, dict[str, Any]], HookAnswer]] = {
     "session-start": _session_start,
+    "pre-write": _before_writing,
     "tool-used": _tool_used,
     "tool-failed": _tool_failed,
     "pre-compact": _checkpoint,

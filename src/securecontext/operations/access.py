@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from securecontext.boundaries.identity import token_register
-from securecontext.boundaries.policy import Permission, Policy, Role, Standing
+from securecontext.boundaries.policy import OPERATOR, Permission, Policy, Role, Standing
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import Project
@@ -57,6 +57,13 @@ def issue(context: Context, given: IssueInput) -> IssueOutput:
     """Issue a session token, valid for 24 hours, for an agent of this project, which shows it as ZC_SESSION_TOKEN."""
     project = _project(context)
     agent = clean_agent_id(given.agent_id)
+    if agent == OPERATOR:
+        raise InvalidInput(
+            "reserved_name",
+            f"No agent is called {OPERATOR}: a person is.",
+            "Use another name.",
+            field="agent_id",
+        )
     who = context.principal
     role = Role(given.role)
     Policy().check_issue(who, role)

@@ -6,6 +6,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 
 from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
+from securecontext.coordination import broadcasts
 from securecontext.knowledge import archive
 from securecontext.memory import changes, facts
 from securecontext.memory.capacity import MOST_AGENTS, MOST_BROADCASTS, MOST_SOURCES, Capacity, capacity
@@ -49,7 +50,8 @@ def capacity_of(context: Context) -> Capacity:
 
 _COUNTED = select(
     archive.up_to(MOST_SOURCES, "text", "summary"),
-    archive.up_to(MOST_BROADCASTS, "broadcast"),
+    archive.up_to(MOST_BROADCASTS, "broadcast")
+    + broadcasts.up_to(MOST_BROADCASTS),  # imported, and said here
     facts.agents_up_to(MOST_AGENTS),
 )
 """One statement: each call that remembers or recalls asks it."""
@@ -57,8 +59,8 @@ _COUNTED = select(
 
 def capacity_in(connection: Connection, project: str) -> Capacity:
     """Return the limit of a notebook in a project as it is now."""
-    sources, broadcasts, agents = connection.execute(_COUNTED, {"in_project": project}).one()
-    return capacity(sources=sources, broadcasts=broadcasts, agents=agents)
+    sources, said, agents = connection.execute(_COUNTED, {"in_project": project}).one()
+    return capacity(sources=sources, broadcasts=said, agents=agents)
 
 
 def settle_index(context: Context, done: changes.Remembered, key: str, value: str) -> None:

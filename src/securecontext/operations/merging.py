@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.policy import Permission, Standing
-from securecontext.coordination import tasks
+from securecontext.coordination import keeping, tasks
 from securecontext.knowledge import archive
 from securecontext.memory import changes, facts, sessions
 from securecontext.operations.importing import KEY_ROOM, SOURCE_ROOM, names
@@ -60,13 +60,14 @@ class _Held:
     """What the source holds.
 
     Attributes:
-        facts, documents, events: what goes over.
+        facts, documents, events, broadcasts: what goes over.
         lost: texts whose key was destroyed: nobody can read them, so nobody can seal them for another project.
     """
 
     facts: list[facts.Fact]
     documents: list[archive.Document]
     events: list[sessions.Event]
+    broadcasts: keeping.Carried
     lost: int
 
 
@@ -112,6 +113,7 @@ def _held(connection: Connection, bodies: Bodies, project: str) -> _Held:
         [fact for fact in every_fact if fact.trouble is None],
         [document for document in every_document if document.trouble is None],
         sessions.every(connection, project),
+        keeping.every(connection, project),
         len(found),
     )
 
@@ -204,6 +206,7 @@ def _copy(
             store.text.scrub(connection)
             transaction.scrub_after_commit()
         sessions.copy_rows(connection, target.id, held.events)
+        keeping.copy_rows(connection, target.id, held.broadcasts)
         counts = {
             "facts": len(held.facts), "documents": len(held.documents), "events": len(held.events),
             "lost": held.lost,

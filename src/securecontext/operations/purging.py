@@ -13,7 +13,7 @@ from pydantic import Field
 
 from securecontext.boundaries.ledger.purge import Purged
 from securecontext.boundaries.policy import Permission, Policy, Principal
-from securecontext.coordination import rewriting
+from securecontext.coordination import keeping, rewriting
 from securecontext.knowledge import archive
 from securecontext.memory import sessions
 from securecontext.memory.withdrawal import withdraw
@@ -44,6 +44,7 @@ class PurgeOutput(Output):
     facts: int
     documents: int
     events: int
+    broadcasts: int = 0
     bodies: int
     tasks: int = 0
     kept: int = 0
@@ -53,8 +54,8 @@ class PurgeOutput(Output):
 def _render(out: PurgeOutput) -> str:
     tasks = f", {out.tasks} tasks and results blanked" if out.tasks else ""
     text = (
-        f"Purged {', '.join(out.sessions)}: {out.facts} facts, {out.documents} documents and {out.events} events "
-        f"deleted{tasks}; {out.bodies} entries of the ledger no longer say what was done."
+        f"Purged {', '.join(out.sessions)}: {out.facts} facts, {out.documents} documents, {out.events} events and "
+        f"{out.broadcasts} broadcasts deleted{tasks}; {out.bodies} entries of the ledger no longer say what was done."
     )
     if out.back:
         text += f" Values from before count again: {', '.join(out.back)}."
@@ -116,7 +117,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
     who = context.principal
     by, whole = _allowed(context.world, who, given, context.here.id)
     named = _named(who, given)
-    facts = documents = events = bodies = tasks = kept = 0
+    facts = documents = events = broadcasts = bodies = tasks = kept = 0
     back: list[str] = []
     for session in named:
         purged = context.world.ledgers.purge(
@@ -136,6 +137,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         tasks += rewriting.withdraw(
             context.connection, context.here.id, session, by, timestamp(context.moment)
         )
+        broadcasts += keeping.drop_of_session(context.connection, context.here.id, session, by)
         if (
             by is None or purged.spans
         ):  # events carry no principal: whose stream the session is says whose they are
@@ -148,6 +150,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         facts=facts,
         documents=documents,
         events=events,
+        broadcasts=broadcasts,
         bodies=bodies,
         tasks=tasks,
         kept=kept,

@@ -212,7 +212,9 @@ class Corridor:
                 return error
             if operation.recorded:
                 told = self._blinded(intake) if context.sealed else intake
-                transaction.record(_draft(call, operation, told, "ok", result=context.told))
+                transaction.record(
+                    _draft(call, operation, told, "ok", result=context.told, noted=context.noted)
+                )
             if operation.keeps_answer:
                 kept = {"structured": answer.structured, "text": answer.text}
                 replay.keep(transaction.connection, call, request, kept)
@@ -360,6 +362,7 @@ def _draft(
     outcome: str,
     kind: Any = None,
     result: Mapping[str, Any] | None = None,
+    noted: Mapping[str, Any] | None = None,
 ) -> EntryDraft:
     body: dict[str, Any] = {
         "call": call.id,
@@ -372,6 +375,8 @@ def _draft(
         body["result"] = dict(result)
     if intake.redactions:
         body["redacted"] = [r.model_dump() for r in intake.redactions]
+    if noted:
+        body["noted"] = dict(noted)
     return EntryDraft(
         principal=call.principal.name,
         session=call.principal.session,

@@ -53,6 +53,11 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A key that a call shows: taken exactly as it is, and told to the ledger in no form, not even as a digest."""
+
+
+@dataclass(frozen=True, slots=True)
 class FilePath:
     """A path. The service runs in a folder of its own, so the command line makes it absolute."""
 

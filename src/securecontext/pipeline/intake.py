@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from securecontext.boundaries import limits
-from securecontext.pipeline.fields import Plain, Structure, Words, cleaned
+from securecontext.pipeline.fields import Credential, Plain, Structure, Words, cleaned
 from securecontext.pipeline.operation import Input, Operation, Redaction
 from securecontext.types.errors import InvalidInput
 from securecontext.validators.input import one_line
@@ -88,10 +88,15 @@ def parse(operation: Operation[Any, Any], arguments: Mapping[str, Any]) -> Intak
 
 @lru_cache(maxsize=256)
 def _kinds(model: type[Input]) -> dict[str, tuple[Words | Structure | None, bool]]:
-    """Return for each field how its text is cleaned, and whether the ledger carries it as it is."""
+    """Return for each field how its text is cleaned, and whether the ledger carries it as it is.
+
+    Left out is what the ledger is told nothing of.
+    """
     out: dict[str, tuple[Words | Structure | None, bool]] = {}
     for name, info in model.model_fields.items():
         marks = [*info.metadata, *_marks(info.annotation)]
+        if any(isinstance(m, Credential) for m in marks):
+            continue
         words = next((m for m in marks if isinstance(m, Words | Structure)), None)
         plain = isinstance(words, Words) and words.plain
         out[name] = words, plain or any(isinstance(m, Plain) for m in marks)

@@ -101,6 +101,7 @@ class Context:
         told: what the ledger's entry says of the outcome beside the arguments; plain JSON, no stored text.
         sealed: set where a text of the arguments was stored sealed: the ledger then gets a digest that nobody can
             test guesses against.
+        noted: what the entry says of the effect beside the arguments, such as the id that something got; JSON values.
     """
 
     world: World
@@ -115,6 +116,7 @@ class Context:
     prepared: Any = None
     told: dict[str, Any] = field(default_factory=dict)
     sealed: bool = False
+    noted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def here(self) -> Project:

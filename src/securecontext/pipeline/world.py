@@ -46,7 +46,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What the running service can say of itself."""
+    """What the running service can say of itself; shared is a system service, which looks into nobody's folders."""
 
     version: str
     home: Path
@@ -54,6 +54,7 @@ class ServiceFacts:
     started_at: datetime
     http_url: str
     connections: int
+    shared: bool = False
 
 
 class Code(Protocol):
@@ -214,12 +215,26 @@ class Backups(Protocol):
         """Forget a restore, and remove what was made ready for it unless it was committed."""
 
 
+class Bell(Protocol):
+    """Wakes calls that wait for something to be stored."""
+
+    def ring(self, topic: str) -> None:
+        """Have everybody look again who waits for this topic; called once the change is durable."""
+
+    def wait(self, topic: str, is_there: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something is there, at most so long; say whether it is."""
+
+
 class World(Protocol):
     """The composition root, as operations see it."""
 
     @property
     def machine(self) -> Store:
         """The machine's store."""
+
+    @property
+    def bell(self) -> Bell:
+        """What wakes calls that wait."""
 
     @property
     def bodies(self) -> Bodies:

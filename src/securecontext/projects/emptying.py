@@ -7,16 +7,28 @@ from sqlalchemy import delete
 from securecontext.projects import census
 from securecontext.storage.port import TextIndex, Transaction
 from securecontext.storage.tables import (
+    broadcast_acks,
+    broadcast_attempts,
+    broadcast_recipients,
+    broadcasts,
+    channel_keys,
     chunks,
     documents,
     events,
     facts,
     idempotency,
+    reservations,
     task_needs,
     task_results,
     tasks,
 )
 from securecontext.types.ledger import EntryDraft
+
+HELD = (
+    facts, documents, events, broadcasts, broadcast_recipients, broadcast_acks, broadcast_attempts, channel_keys,
+    reservations, task_needs, task_results, tasks,
+)  # fmt: skip
+"""What a project holds, beside what finds it and what answers retries."""
 
 
 def empty(transaction: Transaction, *, text: TextIndex, project: str, target: str) -> None:
@@ -32,7 +44,7 @@ def empty(transaction: Transaction, *, text: TextIndex, project: str, target: st
     gone = delete(chunks).where(chunks.c.project == project).returning(chunks.c.chunk)
     text.remove(connection, connection.execute(gone).scalars().all())
     text.scrub(connection)
-    for table in (facts, documents, events, task_needs, task_results, tasks):
+    for table in HELD:
         connection.execute(delete(table).where(table.c.project == project))
     connection.execute(delete(idempotency))
     census.note_merged(connection, target)

@@ -107,6 +107,7 @@ class Daemon:
         finally:
             address.remove()
             self._server.close()
+            self.app.bell.close()  # who waits is answered now
             self.app.secret_rules.close()
             self.app.wakeups.close()
             for task in background:

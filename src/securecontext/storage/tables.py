@@ -47,6 +47,9 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 PROVENANCES = ("EXTRACTED", "INFERRED", "AMBIGUOUS", "UNKNOWN")
 TRUSTS = ("agent", "person", "system", "imported", "external")
 ROLES = ("orchestrator", "developer", "marketer", "researcher", "worker")
+BROADCASTS = (
+    "ASSIGN", "STATUS", "PROPOSED", "DEPENDENCY", "MERGE", "REJECT", "REVISE", "LAUNCH_ROLE", "RETIRE_ROLE",
+)  # fmt: skip
 
 
 def _one_of(name: str, values: tuple[str, ...]) -> CheckConstraint:
@@ -398,3 +401,87 @@ task_results = Table(
     Column("created_at", String(32), nullable=False),
     *_origin(),
 )
+broadcasts = Table(
+    "broadcasts",
+    metadata,
+    Column("broadcast", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("agent", String(64), nullable=False, comment="who sent it, as its token says"),
+    Column("role", String(16), nullable=False, comment="of the sender, when it sent it"),
+    Column("task", String(500), nullable=False),
+    Column("importance", Integer, nullable=False),
+    Column("recipients", Integer, nullable=False, comment="how many are named; 0 for all of the project"),
+    Column("message", Text, nullable=False, comment="JSON of its type's fields"),
+    Column("created_at", String(32), nullable=False),
+    *_origin(),
+    _one_of("type", BROADCASTS),
+    _one_of("role", (*ROLES, "operator")),
+    CheckConstraint("importance BETWEEN 1 AND 5", name="importance"),
+    sqlite_autoincrement=True,
+)
+Index("ix_broadcasts_order", broadcasts.c.project, broadcasts.c.broadcast)
+
+broadcast_recipients = Table(
+    "broadcast_recipients",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("broadcast", RowId, primary_key=True, autoincrement=False),
+    Column("agent", String(64), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+broadcast_acks = Table(
+    "broadcast_acks",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("broadcast", RowId, primary_key=True, autoincrement=False),
+    Column("agent", String(64), primary_key=True),
+    Column("session", String(200), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+broadcast_attempts = Table(
+    "broadcast_attempts",
+    metadata,
+    Column("attempt", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("agent", String(64), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    comment="What the limit of broadcasts a minute is counted from; older rows are dropped.",
+    sqlite_autoincrement=True,
+)
+Index("ix_broadcast_attempts_agent", broadcast_attempts.c.project, broadcast_attempts.c.agent)
+
+channel_keys = Table(
+    "channel_keys",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("verifier", String(300), nullable=False, comment="scrypt$N$r$p$salt$digest, or waived"),
+    Column("created_at", String(32), nullable=False),
+    Column("created_by", String(200), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("reservation", RowId, primary_key=True, autoincrement=True),
+    Column("project", String(64), nullable=False),
+    Column("pattern", String(500), nullable=False, comment="files, from the working tree's top"),
+    Column("agent", String(64), nullable=False, comment="who holds them"),
+    Column("principal", String(200), nullable=False),
+    Column("session", String(200), nullable=False, comment="of the holder; empty where it is not known"),
+    Column("cause", String(600), nullable=False, comment="broadcast:<id>, or task:<id>"),
+    Column("task", String(500), nullable=False, comment="for people"),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("released_at", String(32)),
+    Column("released_by", String(200)),
+    Column("requested_by", String(64), comment="the agent that asked last to have them"),
+    Column("requested_at", String(32)),
+    sqlite_autoincrement=True,
+)
+Index("ix_reservations_live", reservations.c.project, reservations.c.released_at, reservations.c.expires_at)
+Index("ix_reservations_cause", reservations.c.project, reservations.c.cause)

@@ -6,6 +6,7 @@ import pytest
 
 from securecontext.boundaries.policy import (
     GRANTS,
+    OF_ONES_OWN_WORK,
     OPERATOR_ONLY,
     ROLE_GRANTS,
     SHARED_NAMESPACE,
@@ -120,7 +121,7 @@ def test_rt_s2_05_a_token_says_nothing_about_another_project(who, permission):
 @pytest.mark.parametrize("role", list(Role))
 @pytest.mark.parametrize("own", list(Role))
 def test_w_20_nobody_hands_on_more_than_there_is(own, role):
-    if ROLE_GRANTS[role] <= ROLE_GRANTS[own]:
+    if ROLE_GRANTS[role] - OF_ONES_OWN_WORK <= ROLE_GRANTS[own]:
         Policy().check_issue(in_role(own), role)
         return
     with pytest.raises(Denied) as caught:
@@ -227,3 +228,39 @@ def test_who_sees_a_text_follows_from_its_class_its_author_and_the_place(
     assert sight.sees(classification, created_by) == wanted
     for notebook, open_to_it in ((who.namespace, True), (SHARED_NAMESPACE, True), ("of-another", person)):
         assert sight.sees_fact(notebook, classification, created_by) == (wanted and open_to_it)
+
+
+SENT = (
+    "ASSIGN",
+    "STATUS",
+    "PROPOSED",
+    "DEPENDENCY",
+    "MERGE",
+    "REJECT",
+    "REVISE",
+    "LAUNCH_ROLE",
+    "RETIRE_ROLE",
+)
+WORKERS = {"STATUS", "PROPOSED", "DEPENDENCY", "MERGE"}
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_sends_what_the_matrix_says(role):
+    """The matrix of types of broadcast; a worker's MERGE is a word, and no more."""
+    wanted = set(SENT) - {"PROPOSED", "DEPENDENCY"} if role is Role.ORCHESTRATOR else WORKERS
+    sent = set()
+    for kind in SENT:
+        try:
+            Policy().check_broadcast(in_role(role), kind, "prj_x")
+            sent.add(kind)
+        except Denied as error:
+            assert error.code == "not_permitted"
+    assert sent == wanted
+
+
+@pytest.mark.parametrize("kind", SENT)
+def test_who_has_no_token_broadcasts_nothing_but_the_operator(kind):
+    for who in (AGENT, HOOK, named("boss"), PERSON, replace(PERSON, terminal="locked")):
+        with pytest.raises(Denied):
+            Policy(Unlocked() if who.terminal else None).check_broadcast(who, kind, "prj_x")
+    Policy(Unlocked()).check_broadcast(replace(PERSON, terminal="unlocked"), kind, "prj_x")

@@ -27,7 +27,9 @@ PAYLOAD = {
     "tool_input": {"file_path": "/p/a.txt", "content": "CONTENT"},
     "tool_response": {"content": "OUTPUT"},
 }
-EVENTS = ("session-start", "pre-compact", "post-compact", "session-end", "tool-used", "tool-failed", "stop")
+EVENTS = (
+    "session-start", "pre-write", "pre-compact", "post-compact", "session-end", "tool-used", "tool-failed", "stop",
+)  # fmt: skip
 SPOOLED = ("pre-compact", "session-end", "tool-used", "tool-failed", "stop")
 LONGEST = 8.0
 
@@ -209,6 +211,35 @@ def test_a_service_that_never_answers_is_not_waited_for(tmp_path: Path, event: s
     assert (done.returncode, done.stderr) == (0, b"")
     assert bool(done.stdout) == (event == "session-start")
     assert len(records(tmp_path)) == (event in SPOOLED)
+
+
+STRICT = {"ZC_OWNERSHIP_STRICT": "1"}
+
+
+def test_who_is_strict_does_not_write_what_nobody_could_check(tmp_path: Path) -> None:
+    payload = json.dumps({**PAYLOAD, "hook_event_name": "PreToolUse"}).encode()
+    soon = changed(tmp_path, "DEADLINE", 0.7)
+
+    def blocked(home: Path, **more: str) -> bool:
+        done = run(home, "pre-write", payload, soon, **more)
+        assert done.stdout == b"" and (done.returncode, bool(done.stderr)) in ((0, False), (2, True))
+        return done.returncode == 2
+
+    assert blocked(tmp_path / "away", **STRICT) and not blocked(tmp_path / "away")
+    assert not blocked(tmp_path / "away", ZC_OWNERSHIP_STRICT="0")
+    answers = (None, b"", b"exit", b"exit 3 0 0\n", b"exit 0 9 0\nhalf")
+    for number, answer in enumerate(answers):
+        home = tmp_path / str(number)
+        with FakeService(home, lambda _, said=answer: said):
+            assert blocked(home, **STRICT) and not blocked(home), answer
+    with FakeService(tmp_path / "free"):
+        assert not blocked(tmp_path / "free", **STRICT), "asked, and nothing is in the way"
+
+
+def test_strictness_is_about_writing_alone(tmp_path: Path) -> None:
+    for event in EVENTS:
+        if event != "pre-write":
+            assert run(tmp_path, event, b"{}", **STRICT).returncode == 0
 
 
 def test_every_deadline_ends_before_the_clients_patience() -> None:

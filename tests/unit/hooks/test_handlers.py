@@ -444,5 +444,15 @@ def test_any_payload_lets_the_session_go_on(lasting_house, event, payload):
     assert outcomes <= {"ok"}
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(payload=FIELDS | JSON)
+def test_any_payload_before_a_write_is_free_or_could_not_be_checked(lasting_house, payload):
+    caller = Caller(Principal("uid:1000", Standing.HOOK, "hook", "hook-1"), lasting_house.project)
+    parsed = handlers.parse(json.dumps(payload).encode())
+    answer = handlers.answer(lasting_house.app.corridor, caller, "pre-write", parsed)
+    assert (answer.exit, answer.stdout) in ((0, b""), (3, b""))
+    assert (answer.trouble is not None) == (answer.exit == 3)
+
+
 def test_what_all_of_it_left_is_a_sound_ledger(lasting_house):
     assert lasting_house.do("audit.verify", PERSON)["status"] == "OK"

@@ -170,6 +170,12 @@ def count(connection: Connection, project: str, moment: datetime) -> int:
     return int(found.scalar_one())
 
 
+def counting_agents(connection: Connection, project: str, moment: datetime) -> list[str]:
+    """Return the agents of a project that have a token which counts, by name."""
+    found = select(tokens.c.agent).distinct().where(*_counting(project, moment))
+    return sorted(connection.execute(found).scalars())
+
+
 def every(connection: Connection, project: str) -> Sequence[Issued]:
     """Return the tokens of a project, newest first, ended ones included."""
     newest = (
