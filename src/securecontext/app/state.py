@@ -108,8 +108,8 @@ class StoredState:
         found += flaws(where, TREES, trees(connection, name))
         if where == MACHINE:
             return found + flaws(where, TOKENS, tokens_that_count(connection, self._token_key, moment))
-        found += flaws(where, NOTEBOOKS, notebooks(connection))
-        return found + flaws(where, TEXTS, sealed_texts(connection))
+        found += flaws(where, NOTEBOOKS, notebooks(connection, where))
+        return found + flaws(where, TEXTS, sealed_texts(connection, where))
 
     def _enter(self, flaw: Flaw) -> None:
         log.error("the stored state is not as it always is: %s %s", flaw.code, flaw.sentence())

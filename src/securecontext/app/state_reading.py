@@ -86,22 +86,23 @@ def trees(connection: Connection, log: str) -> Iterator[TreeState]:
     yield TreeState(log, -1 if placed is None else placed, (signed or 0) - 1)
 
 
-def notebooks(connection: Connection) -> Iterator[NotebookState]:
+def notebooks(connection: Connection, project: str) -> Iterator[NotebookState]:
     """Yield the notebooks of a project."""
     f = facts.c
-    counted = select(f.project, f.agent, func.count()).where(f.state == "active").group_by(f.project, f.agent)
-    for project, agent, count in connection.execute(counted):
+    active = (f.project == project, f.state == "active")
+    for agent, count in connection.execute(select(f.agent, func.count()).where(*active).group_by(f.agent)):
         yield NotebookState(f"{project}/{agent}", count, CEILING)
 
 
-def sealed_texts(connection: Connection) -> Iterator[SealedState]:
+def sealed_texts(connection: Connection, project: str) -> Iterator[SealedState]:
     """Yield the texts of a project whose class has them stored sealed."""
     for letter, table, row, text in (
         ("m", facts, facts.c.fact, facts.c.value),
         ("d", documents, documents.c.document, documents.c.content),
     ):
         begin = func.substr(text, 1, len(bodies.MARK))
-        for number, found in connection.execute(select(row, begin).where(is_sealed(table)).order_by(row)):
+        sealed = (table.c.project == project, is_sealed(table))
+        for number, found in connection.execute(select(row, begin).where(*sealed).order_by(row)):
             yield SealedState(f"{letter}{number}", found == bodies.MARK)
 
 
