@@ -115,7 +115,7 @@ class House:
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the project's file as an outsider does."""
-        connection = sqlite3.connect(self.app.project_path(self.project.id))
+        connection = sqlite3.connect(self.app.stores.path(self.project.id))
         try:
             return connection.execute(statement, values).fetchall()
         finally:

@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import NullPool
 
+from securecontext.app import database
 from securecontext.storage import schema
 from securecontext.storage.postgres import open_postgres
 from tests.engines.postgres_server import PostgresServer, running_postgres
@@ -64,6 +65,22 @@ def migrated_postgres_url(postgres_server: PostgresServer, _migrated_template: s
     """The address of a database with the current schema and no rows."""
     name = f"t_{uuid.uuid4().hex}"
     yield postgres_server.create(name, _migrated_template)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def _ready_template(postgres_server: PostgresServer) -> str:
+    postgres_server.create("zc_ready", owner="postgres")
+    database.migrate(postgres_server.admin_url("zc_ready"), postgres_server.service_url("zc_ready"), [])
+    return "zc_ready"
+
+
+@pytest.fixture
+def service_url(postgres_server: PostgresServer, _ready_template: str) -> Iterator[str]:
+    """The address of a database as `zc db migrate` leaves it, for the login of services."""
+    name = f"t_{uuid.uuid4().hex}"
+    postgres_server.create(name, _ready_template, owner="postgres")
+    yield postgres_server.service_url(name)
     postgres_server.drop(name)
 
 

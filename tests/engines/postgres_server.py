@@ -33,7 +33,8 @@ class PostgresServer:
     Attributes:
         socket: folder of the unix socket.
         admin_password: of the superuser ``postgres``.
-        login_password: of ``zc_test``, an ordinary login that owns the databases of the tests.
+        login_password: of ``zc_test``, an ordinary login that owns the databases of the tests, and of ``zc_service``,
+            which owns nothing.
         pid: of the postmaster.
     """
 
@@ -46,6 +47,14 @@ class PostgresServer:
         """Return the address of a database for the ordinary login."""
         return f"postgresql://zc_test:{self.login_password}@/{database}?host={self.socket}"
 
+    def service_url(self, database: str) -> str:
+        """Return the address of a database for the login of services."""
+        return f"postgresql://zc_service:{self.login_password}@/{database}?host={self.socket}"
+
+    def admin_url(self, database: str) -> str:
+        """Return the address of a database for the superuser."""
+        return f"postgresql://postgres:{self.admin_password}@/{database}?host={self.socket}"
+
     def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
         """Return a superuser's connection in autocommit mode."""
         return psycopg.connect(
@@ -54,16 +63,20 @@ class PostgresServer:
             password=self.admin_password,
             dbname=database,
             autocommit=True,
+            options="-c search_path=securecontext,public",
         )
 
-    def create(self, database: str, template: str = "template0") -> str:
-        """Create a database of the ordinary login and return its address."""
+    def create(self, database: str, template: str = "template0", owner: str = "zc_test") -> str:
+        """Create a database, of the ordinary login by default, and return its address."""
         with self.admin() as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER zc_test TEMPLATE {}").format(
-                    sql.Identifier(database), sql.Identifier(template)
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                    sql.Identifier(database), sql.Identifier(owner), sql.Identifier(template)
                 )
             )
+        if template == "template0" and owner == "zc_test":
+            with self.admin(database) as connection:
+                connection.execute("CREATE SCHEMA securecontext AUTHORIZATION zc_test")
         return self.url(database)
 
     def drop(self, database: str) -> None:
@@ -150,11 +163,12 @@ def _serve(folder: Path, binaries: Path, who: dict[str, Any]) -> Iterator[Postgr
         drain.start()
         server = PostgresServer(folder, admin_password, login_password, process.pid)
         with server.admin() as connection:
-            connection.execute(
-                sql.SQL("CREATE ROLE zc_test LOGIN NOSUPERUSER PASSWORD {}").format(
-                    sql.Literal(login_password)
+            for role in ("zc_test", "zc_service"):
+                connection.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER PASSWORD {}").format(
+                        sql.Identifier(role), sql.Literal(login_password)
+                    )
                 )
-            )
         yield server
     finally:
         _stop(process)

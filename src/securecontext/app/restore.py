@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-
 from securecontext.app import chores
 from securecontext.app.backups import make_folder, sweep, trusted_here, unwritable
 from securecontext.app.checkpoints import Checkpoints

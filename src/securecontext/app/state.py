@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -18,16 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from securecontext.app.recorders import log_of
 from securecontext.app.state_reading import heads, leases, notebooks, sealed_texts, tokens_that_count, trees
-from securecontext.app.stores import Stores
+from securecontext.app.stores import MACHINE, Stores
 from securecontext.boundaries.keys import Keyring
 from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TEXTS, TOKENS, TREES, flaws
-from securecontext.storage import copies, schema
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft
 from securecontext.types.state import Flaw
 
 log = logging.getLogger("securecontext.state")
-MACHINE = "machine"
 
 
 def _go_on() -> None:
@@ -76,7 +73,7 @@ class StoredState:
 
     def _look(self, where: str) -> list[Flaw]:
         try:
-            with self._reading(where) as connection:
+            with self._stores.reading(where) as connection:
                 return [] if connection is None else self._flaws(where, connection)
         except ZcError as error:
             return [_unreadable(where, error.code)]
@@ -86,19 +83,6 @@ class StoredState:
             ValueError,
         ) as error:  # columns hold what no writer of ours puts there
             return [_unreadable(where, type(error).__name__)]
-
-    @contextmanager
-    def _reading(self, where: str) -> Iterator[Connection | None]:
-        """Yield a connection that sees one state; None where an older version wrote it, which its first use changes."""
-        store = self._stores.machine if where == MACHINE else self._stores.opened(where)
-        path = self._stores.path(where)
-        if store is None and not path.exists():
-            yield None  # what is missing is told by whoever needs it, and by `zc recover`
-            return
-        with store.read() if store is not None else copies.open_copy(path) as connection:
-            if store is None:
-                connection.exec_driver_sql("BEGIN")  # of another service's file, too, one state is seen
-            yield connection if schema.current_revision(connection) == schema.CURRENT else None
 
     def _flaws(self, where: str, connection: Connection) -> list[Flaw]:
         moment = self._clock()

@@ -9,7 +9,7 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, client, derive, doctor, escrow, files, operator, service
+from securecontext.cli import audit, client, database, derive, doctor, escrow, files, operator, service
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -94,6 +94,7 @@ app.add_typer(service.app, name="service")
 app.add_typer(operator.app, name="operator")
 app.add_typer(client.install, name="install")
 app.command("uninstall")(client.uninstall)
+app.add_typer(database.app, name="db")
 app.command("doctor")(doctor.doctor)
 
 

@@ -221,10 +221,10 @@ def delete_project(context: Context, given: DeleteInput) -> DeleteOutput:
             "Say so with --yes (confirm: true).",
             project=entry.id,
         )
-    file = context.world.project_path(entry.id)
-    if entry.state == "deleted" and not file.exists():
+    kept = context.world.kept_in(entry.id)
+    if entry.state == "deleted" and not kept:
         raise Conflict(
             "project_not_active", "That project is deleted already.", "See `zc project list --all`."
         )
     register.remove(context.connection, entry.id)
-    return DeleteOutput(id=entry.id, name=entry.name, file=file.name)
+    return DeleteOutput(id=entry.id, name=entry.name, file=kept)
