@@ -20,6 +20,8 @@ from securecontext.types.errors import Conflict
 
 ELSEWHERE: Final = "data-in-postgres"
 """The file's name; it says which database that was at first, without a password."""
+MOVING: Final = "data-in-postgres.moving"
+"""There while data is carried from files to a database."""
 REGISTER: Final = "machine.db"
 
 
@@ -37,6 +39,12 @@ def open_stores(
     """
     home = settings.home
     marker = home / ELSEWHERE
+    if (home / MOVING).exists():
+        raise Conflict(
+            "move_unfinished",
+            f"The data of {home} is half way from its files to PostgreSQL; nothing may change it now.",
+            "Finish that with `zc migrate sqlite-to-postgres`, or give it up with --give-up.",
+        )
     if settings.postgres_url is None:
         if marker.exists():
             raise Conflict(

@@ -9,7 +9,18 @@ import typer
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
-from securecontext.cli import audit, client, database, derive, doctor, escrow, files, operator, service
+from securecontext.cli import (
+    audit,
+    client,
+    database,
+    derive,
+    doctor,
+    escrow,
+    files,
+    moving,
+    operator,
+    service,
+)
 from securecontext.cli.answers import refuse
 from securecontext.types.errors import ZcError
 
@@ -95,6 +106,7 @@ app.add_typer(operator.app, name="operator")
 app.add_typer(client.install, name="install")
 app.command("uninstall")(client.uninstall)
 app.add_typer(database.app, name="db")
+app.add_typer(moving.app, name="migrate")
 app.command("doctor")(doctor.doctor)
 
 

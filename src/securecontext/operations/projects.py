@@ -196,13 +196,18 @@ class DeleteOutput(Output):
     file: str
 
 
+def _ledger(out: DeleteOutput) -> str:
+    # In a shared database a service may delete no entry, and says no more than it did.
+    return "ledger" if out.file.endswith(".db") else "what its ledger says was done"
+
+
 @operation(
     "project.delete",
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.DESTROYS,
     audience=Standing.PERSON,
     render=lambda out: (
-        f"Deleted {out.name} ({out.id}): memory, archive and ledger. The machine's ledger has the deletion."
+        f"Deleted {out.name} ({out.id}): memory, archive and {_ledger(out)}. The machine's ledger has the deletion."
     ),
     needs_project=False,
     on_machine=True,
