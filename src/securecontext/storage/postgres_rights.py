@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from securecontext.storage import tables
 from securecontext.storage.postgres_address import SCHEMA
+from securecontext.storage.search_postgres import BESIDE_THE_TABLES
 from securecontext.types.errors import Denied, InvalidInput, NotFound
 
 OWNER: Final = "securecontext_owner"
@@ -26,12 +27,6 @@ _LEDGER: Final[dict[str, str]] = {
 }
 """All that a service may do with these; with every other table it may do what rows are for."""
 _ROWS: Final = "SELECT, INSERT, UPDATE, DELETE"
-_INDEXES: Final = (
-    "CREATE INDEX IF NOT EXISTS ix_chunks_words ON chunks"
-    " USING gin (array_to_tsvector(array_remove(string_to_array(tokens, ' '), '')))",
-    "CREATE INDEX IF NOT EXISTS ix_chunks_project ON chunks (project)",
-)
-"""What finds the words of a text: the full-text index of this engine, as the table chunks_fts is SQLite's."""
 _LOGIN = text(
     "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication AS mighty, rolcanlogin,"
     " EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid) AS member FROM pg_roles r WHERE rolname = :name"
@@ -74,7 +69,7 @@ def finish(connection: Connection, logins: list[str]) -> None:
         NotFound: ``no_such_login``.
         Denied: ``login_too_mighty``: a service must not have it.
     """
-    for statement in _INDEXES:
+    for statement in BESIDE_THE_TABLES:
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC")
     for login in logins:

@@ -1,8 +1,8 @@
 """Full-text search on PostgreSQL: the analyser's tokens as lexemes, ranked by BM25 as FTS5 computes it.
 
 The tokens of a chunk stand in its row and are taken as they are: no parser or dictionary of the server's comes
-between, so both engines match the same words. An index finds the rows (`postgres_rights`); they are ranked here, with
-the statistics of the project they are in, since the server's own ``ts_rank`` knows no rarity of words ::
+between, so both engines match the same words. An index finds the rows; they are ranked here, with the statistics of
+the project they are in, since the server's own ``ts_rank`` knows no rarity of words ::
 
     score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · length / mean length))
     idf(t) = ln((N - n + 0.5) / (n + 0.5))
@@ -13,9 +13,8 @@ https://www.sqlite.org/fts5.html#the_bm25_function ; https://www.postgresql.org/
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -26,17 +25,38 @@ _K1: Final = 1.2
 _B: Final = 0.75
 _LEAST_IDF: Final = 1e-6
 """All three as FTS5 has them."""
-_LEXEMES: Final = "array_to_tsvector(array_remove(string_to_array(tokens, ' '), ''))"
+FEW: Final = 1_000
+"""Chunks of a project up to which its statistics are asked for each time; beyond it once a fiftieth of it is new."""
+BESIDE_THE_TABLES: Final = (
+    # Not inlined, and dear: the planner takes what it is made of for as cheap as an addition, and reads every row. The
+    # project is a word among them, so that the index finds the words of one project alone.
+    "CREATE OR REPLACE FUNCTION words_of(project text, tokens text) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE STRICT"
+    " PARALLEL SAFE COST 1000 AS $$ BEGIN RETURN pg_catalog.array_to_tsvector(pg_catalog.array_append("
+    "pg_catalog.array_remove(pg_catalog.string_to_array(tokens, ' '), ''), '@' || project)); END $$",
+    "CREATE INDEX IF NOT EXISTS ix_chunks_words ON chunks USING gin (words_of(project, tokens))",
+    "CREATE INDEX IF NOT EXISTS ix_chunks_project ON chunks (project, chunk)",
+)
+"""The full-text index of this engine, as the table chunks_fts is SQLite's; made after each migration."""
+_NEWEST = text("SELECT coalesce(max(chunk), 0) FROM chunks WHERE project = :project")
 _STATISTICS = text(
     "SELECT count(*), coalesce(sum(cardinality(string_to_array(tokens, ' '))), 0) FROM chunks WHERE project = :project"
 )
-_FOUND = text(
-    f"SELECT chunk, tokens FROM chunks WHERE project = :project AND {_LEXEMES} @@ CAST(:query AS tsquery)"  # noqa: S608
-)
+_FOUND = text("SELECT chunk, tokens FROM chunks WHERE words_of(project, tokens) @@ CAST(:query AS tsquery)")
+
+
+class Statistics(NamedTuple):
+    """What is known of a project's chunks: how many there are, their words on average, and the newest one then."""
+
+    size: int
+    mean: float
+    newest: int
 
 
 class PostgresTextIndex:
     """The `TextIndex` of a PostgreSQL database."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Statistics] = {}
 
     def add(self, connection: Connection, chunks: Sequence[tuple[int, str]]) -> None:
         """Do nothing: the chunk's row holds its tokens."""
@@ -50,34 +70,42 @@ class PostgresTextIndex:
         query = " | ".join(_lexeme(term) for term in terms)
         if not query:
             return []
-        rows = connection.execute(_FOUND, {"project": project, "query": query}).all()
+        within = _lexeme(f"@{project}")  # no token of the analyser's begins so
+        rows = connection.execute(_FOUND, {"query": f"{within} & ({query})"}).all()
         if not rows:
             return []
-        size, words = connection.execute(_STATISTICS, {"project": project}).one()
-        found = [(int(row.chunk), Counter(row.tokens.split(" "))) for row in rows]
-        return ranked(found, terms, int(size), int(words) / size)[:limit]
+        found = [(int(chunk), words.split(" ")) for chunk, words in rows]
+        return ranked(found, terms, self._statistics(connection, project))[:limit]
 
     def scrub(self, connection: Connection) -> None:
         """Do nothing: the index keeps no word that its rows do not have, but for what the server has yet to vacuum."""
 
+    def _statistics(self, connection: Connection, project: str) -> Statistics:
+        newest = int(connection.execute(_NEWEST, {"project": project}).scalar_one())
+        known = self._known.get(project)
+        if known is None or known.size < FEW or not 0 <= newest - known.newest < known.size // 50:
+            size, words = connection.execute(_STATISTICS, {"project": project}).one()
+            known = self._known[project] = Statistics(int(size), int(words) / max(1, int(size)), newest)
+        return known
+
 
 def ranked(
-    found: Sequence[tuple[int, Counter[str]]], terms: Sequence[str], size: int, mean: float
+    found: Sequence[tuple[int, list[str]]], terms: Sequence[str], statistics: Statistics
 ) -> list[Match]:
     """Return matches, best first.
 
     Args:
         found: every chunk that holds a term, with its words.
         terms: what is asked for, each once.
-        size: chunks of the project.
-        mean: words of a chunk of the project, on average.
+        statistics: of the project.
     """
-    held = {term: sum(term in words for _, words in found) for term in terms}
-    weights = {t: max(_LEAST_IDF, math.log((size - n + 0.5) / (n + 0.5))) for t, n in held.items()}
+    counted = [(chunk, len(words), [words.count(term) for term in terms]) for chunk, words in found]
+    held = [sum(1 for _, _, times in counted if times[at]) for at in range(len(terms))]
+    weights = [max(_LEAST_IDF, math.log((statistics.size - n + 0.5) / (n + 0.5))) for n in held]
     out: list[Match] = []
-    for chunk, words in found:
-        norm = _K1 * (1 - _B + _B * words.total() / mean)
-        score = sum(weight * words[t] * (_K1 + 1) / (words[t] + norm) for t, weight in weights.items())
+    for chunk, length, times in counted:
+        norm = _K1 * (1 - _B + _B * length / statistics.mean)
+        score = sum(w * f * (_K1 + 1) / (f + norm) for w, f in zip(weights, times, strict=True) if f)
         out.append(Match(chunk, score))
     return sorted(out, key=lambda match: (-match.score, match.chunk))
 
