@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,22 @@ def _ready_template(postgres_server: PostgresServer) -> str:
     return "zc_ready"
 
 
+@contextmanager
+def ready_database(server: PostgresServer, template: str) -> Iterator[str]:
+    """Yield the address of a database as `zc db migrate` leaves it, for the login of services."""
+    name = f"t_{uuid.uuid4().hex}"
+    server.create(name, template, owner="postgres")
+    try:
+        yield server.service_url(name)
+    finally:
+        server.drop(name)
+
+
 @pytest.fixture
 def service_url(postgres_server: PostgresServer, _ready_template: str) -> Iterator[str]:
-    """The address of a database as `zc db migrate` leaves it, for the login of services."""
-    name = f"t_{uuid.uuid4().hex}"
-    postgres_server.create(name, _ready_template, owner="postgres")
-    yield postgres_server.service_url(name)
-    postgres_server.drop(name)
+    """The address of a database for a service, gone afterwards."""
+    with ready_database(postgres_server, _ready_template) as url:
+        yield url
 
 
 @pytest.fixture(params=ENGINES)

@@ -23,3 +23,10 @@ def rows_of_project(url: str, project: str, query: str, *values: object) -> list
     with psycopg.connect(url, options="-c search_path=securecontext") as connection:
         asked: Any = _scoped(project) + query.replace("%", "%%").replace("?", "%s")
         return connection.execute(asked, values).fetchall()
+
+
+def project_named(url: str, name: str) -> str:
+    """Return the id of the one project of a name."""
+    with psycopg.connect(url, options="-c search_path=securecontext") as connection:
+        [[project]] = connection.execute("SELECT project FROM projects WHERE name = %s", [name]).fetchall()
+    return str(project)

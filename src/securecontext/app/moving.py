@@ -31,7 +31,7 @@ from securecontext.projects import register
 from securecontext.settings import Settings
 from securecontext.storage import copies, meta_rows, moved_rows, postgres_errors, postgres_login, schema
 from securecontext.storage.postgres_address import open_postgres, told
-from securecontext.types.errors import Conflict, InvalidInput, NotFound, Tampered
+from securecontext.types.errors import Conflict, InvalidInput, NotFound, Tampered, Unavailable
 from securecontext.types.ids import now
 
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(:key)")
@@ -85,7 +85,7 @@ class Move:
             )
         if not (self._home / REGISTER).exists():
             raise NotFound(
-                "no_such_file",
+                "no_data_in_files",
                 f"{self._home} holds no data in files.",
                 "Set ZC_HOME to the folder that does.",
             )
@@ -126,7 +126,7 @@ class Move:
         with self._engine.connect() as connection:
             postgres_login.refuse_unsafe(connection)
             if schema.needs_upgrade(connection):
-                raise Conflict(
+                raise Unavailable(
                     "schema_older",
                     "The tables in this database are of an older SecureContext, or not there yet.",
                     "Bring them up to date as the database's administrator: `zc db migrate`.",

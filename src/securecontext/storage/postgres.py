@@ -158,7 +158,7 @@ class PostgresStore:
         """Say whether a transaction whose commit got no answer is durable: the server knows, once it is reached again.
 
         Raises:
-            Undecided: ``outcome_unknown``: it cannot be reached, or is still at it.
+            Undecided: it cannot be reached, or is still at it.
         """
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
         if not isinstance(error, DBAPIError) or not (state is None or state.startswith(("08", "57P"))):
@@ -170,11 +170,7 @@ class PostgresStore:
             status = None
         if status in ("committed", "aborted"):
             return bool(status == "committed")
-        raise Undecided(
-            "outcome_unknown",
-            "The PostgreSQL server went away while this was being made durable; whether it was is not known.",
-            "Call again with the same idempotency key: what was done is not done twice.",
-        )
+        raise Undecided
 
     def alive(self, connection: Connection) -> bool:
         """Say whether the transaction still stands: after an error outside a savepoint it can only be rolled back.

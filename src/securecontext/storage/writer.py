@@ -61,7 +61,7 @@ class Backend(Protocol):
         """Clean write-ahead copies of removed text, outside a transaction; say whether it could be done now."""
 
 
-class Undecided(Unavailable):
+class Undecided(Exception):
     """Whether a batch was made durable is not known: it is not done again, and every caller in it is told."""
 
 
@@ -126,6 +126,14 @@ class _Item:
 
 def _stopping() -> ZcError:
     return Unavailable("service_stopping", "The service is stopping.", "Call again: a new one takes over.")
+
+
+def _undecided() -> ZcError:
+    return Unavailable(
+        "outcome_unknown",
+        "The database went away while this was being made durable; whether it was is not known.",
+        "Call again with the same idempotency key: what was done is not done twice.",
+    )
 
 
 class Writer:
@@ -256,10 +264,10 @@ class Writer:
             if self._connection is None:
                 self._connection = self._backend.connect_writer()
             done = self._attempt(self._connection, batch)
-        except Undecided as error:
+        except Undecided:
             self._give_back()
             for item in batch:
-                item.finish(None, Undecided(error.code, error.message, error.hint))
+                item.finish(None, _undecided())
             return
         except BaseException as error:  # noqa: BLE001 - every waiting caller must get an answer
             self._give_back()
