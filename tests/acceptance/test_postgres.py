@@ -1,4 +1,4 @@
-"""The service on PostgreSQL through its real doors: set up by command, used by two, killed, and never telling a password."""
+"""The service on PostgreSQL through its real doors: set up by command, used by two, killed; no password is told."""
 
 from __future__ import annotations
 

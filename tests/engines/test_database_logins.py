@@ -18,7 +18,7 @@ from securecontext.storage import postgres_address, schema
 from securecontext.storage.postgres_rights import OWNER
 from securecontext.storage.tables import metadata
 from securecontext.types.errors import Denied, InvalidInput, NotFound, Unavailable, ZcError
-from tests.engines.postgres_server import PostgresServer
+from tests.engines.postgres_server import PostgresServer, running_postgres
 
 OWNED = "SELECT tablename FROM pg_tables WHERE schemaname = 'securecontext'"
 
@@ -180,6 +180,17 @@ def test_w_18_a_login_that_could_undo_what_protects_the_data_is_refused(
             admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
 
 
+def test_w_18_a_server_that_believes_whoever_reaches_it_over_tcp_is_refused(tmp_path: Path) -> None:
+    with running_postgres(trusting=True) as server:
+        server.create("data", owner="postgres")
+        database.migrate(server.admin_url("data"), server.service_url("data"), [])
+        here = service(tmp_path / "socket", server.service_url("data"))
+        assert here.machine.used(0) > 0, "at the socket it asks for the password"
+        here.close()
+        over = f"postgresql://zc_service:{server.login_password}@127.0.0.1:{server.port}/data"
+        assert refusal(tmp_path / "tcp", over) == "postgres_trust"
+
+
 def test_a_database_without_tables_and_one_of_an_older_release_name_the_next_step(
     tmp_path: Path, postgres_server: PostgresServer, bare: str, service_url: str
 ) -> None:
@@ -197,6 +208,9 @@ def test_a_database_without_tables_and_one_of_an_older_release_name_the_next_ste
         "TRUNCATE ledger_entries",
         "UPDATE ledger_entries SET canonical = 'x'",
         "UPDATE ledger_entries SET mac = 'x'",
+        "UPDATE ledger_entries SET leaf_index = 7 WHERE leaf_index IS NOT NULL",
+        "UPDATE ledger_bodies SET body = 'x'",
+        "UPDATE ledger_bodies SET purged_at = 'x'",
         "DELETE FROM ledger_bodies",
         "UPDATE ledger_bodies SET seq = 7",
         "DELETE FROM ledger_heads",
@@ -216,11 +230,33 @@ def test_w_17_the_ledger_is_append_only_for_the_very_login_that_writes_it(
 ) -> None:
     app = service(tmp_path, service_url)
     assert app.machine.used(0) > 0
-    app.close()
+    app.close()  # what it wrote has its place in the tree now
     with psycopg.connect(service_url, options="-c search_path=securecontext") as connection:
         assert connection.execute("SELECT count(*) FROM ledger_entries").fetchone() != (0,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM ledger_entries",
+        "UPDATE ledger_entries SET mac = 'x'",
+        "TRUNCATE ledger_entries CASCADE",
+        "UPDATE ledger_bodies SET body = 'x'",
+        "DELETE FROM ledger_checkpoints",
+    ],
+)
+def test_w_17_and_even_for_the_owner_of_the_tables(
+    tmp_path: Path, postgres_server: PostgresServer, service_url: str, statement: str
+) -> None:
+    app = service(tmp_path, service_url)
+    assert app.machine.used(0) > 0
+    app.close()
+    with postgres_server.admin(make_url(service_url).database or "") as admin:
+        admin.execute("SET ROLE securecontext_owner")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            admin.execute(statement)  # type: ignore[call-overload]
 
 
 # The address

@@ -103,8 +103,9 @@ class SharedStores(Stores):
         self._looked = True
 
     def _admit(self, connection: Connection, *, project: str) -> None:
-        """Let nobody write into a project that ends, or has ended, in whichever service."""
-        if connection.execute(_SAID, {"wanted": _ENDS + project}).first() is not None:
+        """Let nobody write into a project that another service ends, or has ended; what this one ends it knows."""
+        said_by = connection.execute(_SAID, {"wanted": _ENDS + project}).scalar()
+        if said_by not in (None, self._keyring.signer):
             self.changes += 1
             raise gone()
 
@@ -137,8 +138,18 @@ class SharedStores(Stores):
 
     def _say_ends(self, project: str) -> None:
         row = {"name": _ENDS + project, "value": self._keyring.signer}
-        # By the project's own writer: from its commit on nobody else has a write under way there.
-        self._ending[project].write(lambda transaction: _insert(transaction, row))
+        try:
+            with self._engine.begin() as connection:
+                postgres.take_turn(
+                    connection, project
+                )  # from the commit on nobody else has a write under way there
+                said_by = connection.execute(_SAID, {"wanted": row["name"]}).scalar()
+                if said_by is None:
+                    connection.execute(insert(meta), row)
+        except (DBAPIError, TimeoutError) as error:
+            raise postgres_errors.translated(error) from error
+        if said_by not in (None, self._keyring.signer):
+            raise gone()
 
     def _say_goes_on(self, project: str) -> None:
         said = {"wanted": _ENDS + project, "said_by": self._keyring.signer}
@@ -218,10 +229,6 @@ class SharedStores(Stores):
 
 def _anybody(connection: Connection) -> None:
     """Let everybody write."""
-
-
-def _insert(transaction: Transaction, row: dict[str, str]) -> None:
-    transaction.connection.execute(insert(meta), row)
 
 
 def _execute(transaction: Transaction, said: dict[str, str]) -> None:

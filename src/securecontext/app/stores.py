@@ -243,6 +243,8 @@ class Stores(ABC):
                 case "merged":
                     self._empty(entry)
                 case "deleted":
+                    with suppress(Expired):  # another service ends it too
+                        self._say_ends(project)
                     self._remove(project)
                 case _:
                     self._say_goes_on(project)

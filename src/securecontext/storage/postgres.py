@@ -44,6 +44,12 @@ _TAKE_TURN = text("SELECT pg_advisory_xact_lock(:kind, :store), CAST(pg_current_
 _ENDED_HOW = text("SELECT pg_xact_status(CAST(:xact AS xid8))")
 
 
+def take_turn(connection: Connection, name: str) -> str:
+    """Wait until nobody else writes into a store, in whichever service; return the transaction's id."""
+    turn = {"kind": _WRITERS, "store": _number_of(name)}
+    return str(connection.execute(_TAKE_TURN, turn).one()[1])
+
+
 def _nothing(connection: Connection) -> None:
     """Ask nothing before a batch."""
 
@@ -83,7 +89,6 @@ class PostgresStore:
         self._readers = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        self._turn = {"kind": _WRITERS, "store": _number_of(name)}
         self._admit = admit
         self._text = PostgresTextIndex()
         self._transaction = ""
@@ -104,7 +109,7 @@ class PostgresStore:
                     "Bring them up to date as the database's administrator: `zc db migrate`.",
                     needed=schema.CURRENT,
                 )
-            connection.execute(_TAKE_TURN, self._turn)
+            take_turn(connection, self._name)
             self._admit(connection)
             recorder = open_recorder(connection, clock()) if open_recorder else None
         if recorder is not None:
@@ -151,7 +156,7 @@ class PostgresStore:
 
     def begun(self, connection: Connection) -> None:
         """Wait until nobody else writes into this project, and see whether anybody may."""
-        self._transaction = connection.execute(_TAKE_TURN, self._turn).one()[1]
+        self._transaction = take_turn(connection, self._name)
         self._admit(connection)
 
     def committed_after_all(self, error: BaseException) -> bool:

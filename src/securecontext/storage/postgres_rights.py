@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from securecontext.storage import tables
 from securecontext.storage.postgres_address import SCHEMA
+from securecontext.storage.postgres_guards import GUARDS
 from securecontext.storage.search_postgres import BESIDE_THE_TABLES
 from securecontext.types.errors import Denied, InvalidInput, NotFound
 
@@ -69,7 +70,7 @@ def finish(connection: Connection, logins: list[str]) -> None:
         NotFound: ``no_such_login``.
         Denied: ``login_too_mighty``: a service must not have it.
     """
-    for statement in BESIDE_THE_TABLES:
+    for statement in (*BESIDE_THE_TABLES, *GUARDS):
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC")
     for login in logins:
