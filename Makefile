@@ -73,7 +73,7 @@ $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
 	@touch $@
 
 e2e-postgres: $(VENV)/.dev e2e-tools ## the main job, its ledger and its neighbours once more, on PostgreSQL
-	ZC_TEST_ENGINE=postgres $(BIN)/python -m pytest tests/acceptance/test_main_job.py tests/acceptance/test_ledger_of_a_session.py \
+	E2E_ENGINE=postgres $(BIN)/python -m pytest tests/acceptance/test_main_job.py tests/acceptance/test_ledger_of_a_session.py \
 		tests/acceptance/test_sessions_beside_each_other.py tests/acceptance/test_compaction.py
 
 e2e-tools: ## the real client and the conformance suite, where npm is found

@@ -16,6 +16,8 @@ from tests.acceptance.service_case import world  # noqa: F401 - found by its nam
 from tests.engines.fixtures import ready_database
 
 _numbers = itertools.count()
+ENGINE = os.environ.get("E2E_ENGINE", "sqlite")
+"""Asked once: tests have an environment of their own."""
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,7 @@ def claude(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def postgres_addresses(request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[str]]:
     """Give addresses of databases where users' data is to lie in PostgreSQL (`make e2e-postgres`), else empty ones."""
-    if os.environ.get("ZC_TEST_ENGINE", "sqlite") == "sqlite":
+    if ENGINE == "sqlite":
         return lambda: nullcontext("")
     server, template = (request.getfixturevalue(name) for name in ("postgres_server", "_ready_template"))
     return lambda: ready_database(server, template)

@@ -53,12 +53,13 @@ def service(tmp_path: Path, url: str) -> App:
 
 
 def refusal(tmp_path: Path, url: str) -> str:
-    app = service(tmp_path, url)
-    try:
-        with pytest.raises(ZcError) as caught:
+    """Return the code with which a service does not start, or with which it refuses every call."""
+    with pytest.raises(ZcError) as caught:
+        app = service(tmp_path, url)
+        try:
             _ = app.machine
-    finally:
-        app.close()
+        finally:
+            app.close()
     assert (make_url(url).password or "?") not in str(caught.value)
     return caught.value.code
 

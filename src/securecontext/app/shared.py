@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from securecontext.storage import (
 )
 from securecontext.storage.port import Store, Transaction
 from securecontext.storage.tables import meta
-from securecontext.types.errors import ZcError
+from securecontext.types.errors import Unavailable, ZcError
 from securecontext.types.ids import timestamp
 
 log = logging.getLogger("securecontext.stores")
@@ -74,6 +74,12 @@ class SharedStores(Stores):
         self._where = postgres_address.told(self._engine.url)
         self._looked = False
         self._settled: set[str] = set()
+        try:
+            with suppress(Unavailable):  # a server that is away may come back: calls are refused meanwhile
+                self._look_at_login()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     # Opening
 
