@@ -90,10 +90,10 @@ def test_two_services_are_equals_and_one_goes_on_when_the_other_dies(
     tmp_path: Path, world: World, server: PostgresServer
 ) -> None:
     url, admin = server.service_url("data"), {"ZC_POSTGRES_ADMIN_URL": server.admin_url("data")}
-    done(world, "db", "migrate", ZC_POSTGRES_URL=url, **admin)
     other = World(tmp_path, tmp_path / "zc2")
     try:
         for each in (world, other):
+            done(each, "db", "migrate", ZC_POSTGRES_URL=url, **admin)
             each.env["ZC_POSTGRES_URL"] = url
         with piped(world) as one, piped(other) as two:
             one.initialize()

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 from sqlalchemy.pool import NullPool
 
 from securecontext.app import database
+from securecontext.settings import Settings
 from securecontext.storage import schema
 from securecontext.storage.postgres import open_postgres
 from securecontext.storage.search_postgres import BESIDE_THE_TABLES
 from tests.engines.postgres_server import PostgresServer, running_postgres
 
 ENGINES = ("sqlite", "postgres")
+SERVERS: dict[str, PostgresServer] = {}
+"""Those that run, by the folder of their socket."""
 
 
 def sqlite_engine(path: Path) -> Engine:
@@ -42,6 +45,7 @@ def sqlite_engine(path: Path) -> Engine:
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL for the whole run."""
     with running_postgres() as server:
+        SERVERS[str(server.socket)] = server
         yield server
 
 
@@ -77,6 +81,18 @@ def _ready_template(postgres_server: PostgresServer) -> str:
     postgres_server.create("zc_ready", owner="postgres")
     database.migrate(postgres_server.admin_url("zc_ready"), postgres_server.service_url("zc_ready"), [])
     return "zc_ready"
+
+
+def admin_of(url: str) -> str:
+    """Return the address of the same database for the superuser, whom no policy concerns."""
+    parsed = make_url(url)
+    return SERVERS[str(parsed.query["host"])].admin_url(parsed.database or "")
+
+
+def let_in(url: str, home: Path) -> None:
+    """Let the service of a data folder act in a database, as `zc db migrate` does."""
+    keyring = database.keyring_of(Settings(home=home, user_home=home))
+    database.migrate(admin_of(url), url, [], keyring)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from securecontext.app import App, moving
 from securecontext.settings import Settings
 from securecontext.types.errors import Conflict, InvalidInput, Tampered, ZcError
+from tests.engines.fixtures import let_in
 from tests.engines.postgres_server import PostgresServer
 from tests.house_case import PERSON, House, make_house, named
 
@@ -68,6 +69,7 @@ def opened(folder: Path, url: str) -> House:
 def test_everything_is_in_the_database_afterwards_and_the_files_are_as_they_were(
     folder: Path, service_url: str
 ) -> None:
+    let_in(service_url, folder / "zc")
     before = databases(folder)
     done = moving.Move(settings(folder, service_url), quiet).run()
     assert databases(folder) == before
@@ -95,6 +97,7 @@ def test_everything_is_in_the_database_afterwards_and_the_files_are_as_they_were
 
 
 def test_what_is_killed_on_the_way_is_finished_by_the_next_run(folder: Path, service_url: str) -> None:
+    let_in(service_url, folder / "zc")
     program = f"""
 import os, signal, sys
 from pathlib import Path
@@ -150,6 +153,7 @@ def test_a_row_that_is_not_what_its_file_holds_is_found(
 
     carry = moving.Move._carry
     monkeypatch.setattr(moving.Move, "_carry", meddled)
+    let_in(service_url, folder / "zc")
     with pytest.raises(Tampered) as caught:
         moving.Move(settings(folder, service_url), quiet).run()
     assert caught.value.code == "move_differs"
@@ -159,6 +163,7 @@ def test_a_row_that_is_not_what_its_file_holds_is_found(
 def test_nothing_is_carried_twice_or_without_an_address(folder: Path, service_url: str) -> None:
     with pytest.raises(InvalidInput):
         moving.Move(Settings(home=folder / "zc", user_home=folder), quiet)
+    let_in(service_url, folder / "zc")
     moving.Move(settings(folder, service_url), quiet).run()
     with pytest.raises(Conflict) as caught:
         moving.Move(settings(folder, service_url), quiet)
@@ -171,6 +176,7 @@ def test_a_folder_says_where_its_data_is_and_no_second_memory_begins_beside_it(
     with pytest.raises(ZcError) as caught:
         App(settings(folder, service_url))
     assert caught.value.code == "data_in_files"
+    let_in(service_url, folder / "zc")
     moving.Move(settings(folder, service_url), quiet).run()
     with pytest.raises(ZcError) as caught:
         App(Settings(home=folder / "zc", user_home=folder))

@@ -17,6 +17,7 @@ from securecontext.boundaries.ledger.verdict import Status
 from securecontext.settings import Settings
 from securecontext.storage import writer
 from securecontext.types.errors import Expired, Unavailable
+from tests.engines.fixtures import admin_of, let_in
 from tests.engines.postgres_server import PostgresServer
 from tests.house_case import PERSON, House, named
 
@@ -33,6 +34,7 @@ class Town:
 def service(root: Path, url: str, name: str, **more: int) -> House:
     folder = root / "work"
     folder.mkdir(exist_ok=True)
+    let_in(url, root / name)
     app = App(Settings(home=root / name, user_home=root, postgres_url=url, **more))  # type: ignore[arg-type]
     return House(app, app.find_project(str(folder), ""))
 
@@ -67,7 +69,7 @@ def test_each_has_ledgers_of_its_own_under_its_own_keys_and_both_are_sound(town:
         house.app.ledgers.checkpoint(house.app.store(house.project.id))
         assert sound(house)
         assert house.app.state.check() == []
-    with psycopg.connect(town.url, options="-c search_path=securecontext") as connection:
+    with psycopg.connect(admin_of(town.url), options="-c search_path=securecontext") as connection:
         found = connection.execute(
             "SELECT log, array_agg(DISTINCT kid) FROM ledger_entries GROUP BY log"
         ).fetchall()
@@ -127,7 +129,7 @@ def test_a_project_that_one_deletes_takes_no_more_writes_of_the_other(town: Town
 
 def test_what_a_deleted_projects_ledger_said_is_gone_and_its_entries_stay(town: Town) -> None:
     town.one.remember("a", "1")
-    with psycopg.connect(town.url, options="-c search_path=securecontext") as connection:
+    with psycopg.connect(admin_of(town.url), options="-c search_path=securecontext") as connection:
         query = "SELECT count(*), count(body) FROM ledger_bodies b JOIN meta m ON m.value = b.log AND m.name LIKE %s"
         [(entries, said)] = connection.execute(query, [f"{town.one.project.id}@%/log"]).fetchall()
         [(log,)] = connection.execute(

@@ -13,7 +13,10 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from securecontext.storage import postgres_errors, postgres_login, postgres_rights, schema
+from securecontext.boundaries.database_context import ContextKey
+from securecontext.boundaries.keys import Keyring
+from securecontext.settings import Settings
+from securecontext.storage import postgres_errors, postgres_login, postgres_policies, postgres_rights, schema
 from securecontext.storage.postgres_address import open_postgres, parse, told
 from securecontext.types.errors import Conflict, Denied
 
@@ -38,13 +41,16 @@ class Migrated:
     logins: Sequence[str]
 
 
-def migrate(admin_url: str, service_url: str | None, logins: Sequence[str]) -> Migrated:
+def migrate(
+    admin_url: str, service_url: str | None, logins: Sequence[str], keyring: Keyring | None = None
+) -> Migrated:
     """Bring a database to the present schema, and grant services what they need.
 
     Args:
         admin_url: with a login that may make roles and schemas.
         service_url: names the login of a service that has no name in `logins`.
         logins: of further services.
+        keyring: of the service whose contexts are to count from now on; see `boundaries.database_context`.
 
     Raises:
         ZcError: nothing was changed.
@@ -61,6 +67,8 @@ def migrate(admin_url: str, service_url: str | None, logins: Sequence[str]) -> M
             before = schema.current_revision(connection)
             schema.upgrade(connection)
             postgres_rights.finish(connection, wanted)
+            if keyring is not None:
+                postgres_policies.enter_key(connection, keyring.signer, ContextKey(keyring).pads())
         return Migrated(told(engine.url), before, schema.CURRENT, wanted)
     except (DBAPIError, TimeoutError) as error:
         if getattr(getattr(error, "orig", None), "sqlstate", None) == "42501":
@@ -72,6 +80,12 @@ def migrate(admin_url: str, service_url: str | None, logins: Sequence[str]) -> M
         raise postgres_errors.translated(error) from error
     finally:
         engine.dispose()
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """Return the keys of a data folder; they are made where there are none."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Keyring.open(settings.home / "keys", settings.machine_secret)
 
 
 def _refuse_old(connection: Connection) -> None:

@@ -25,11 +25,20 @@ from securecontext.app.rescan import MARK
 from securecontext.app.root import ANCHORS
 from securecontext.app.stores import MACHINE
 from securecontext.app.verification import Verification
+from securecontext.boundaries.database_context import ContextKey
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.ledger.anchors import AnchorFile
 from securecontext.projects import register
 from securecontext.settings import Settings
-from securecontext.storage import copies, meta_rows, moved_rows, postgres_errors, postgres_login, schema
+from securecontext.storage import (
+    copies,
+    meta_rows,
+    moved_rows,
+    postgres,
+    postgres_errors,
+    postgres_login,
+    schema,
+)
 from securecontext.storage.postgres_address import open_postgres, told
 from securecontext.types.errors import Conflict, InvalidInput, NotFound, Tampered, Unavailable
 from securecontext.types.ids import now
@@ -91,6 +100,7 @@ class Move:
             )
         self._progress = progress
         self._keyring = Keyring.open(self._home / "keys", settings.machine_secret)
+        self._contexts = ContextKey(self._keyring)
         self._texts = Texts(self._home / "keys", self._keyring, clock)
         anchors = AnchorFile(self._home / "logs" / ANCHORS)
         self._verification = Verification(self._keyring, anchors, [], clock)
@@ -125,6 +135,8 @@ class Move:
     def _look_at_login(self) -> None:
         with self._engine.connect() as connection:
             postgres_login.refuse_unsafe(connection)
+            postgres.act(connection, self._sign(MACHINE))
+            postgres_login.refuse_unknown(connection, f"{MACHINE}@{self._keyring.signer}")
             if schema.needs_upgrade(connection):
                 raise Unavailable(
                     "schema_older",
@@ -151,6 +163,9 @@ class Move:
                 )
             yield connection
 
+    def _sign(self, name: str) -> postgres.Sign:
+        return partial(self._contexts.sign, f"{name}@{self._keyring.signer}")
+
     def _target(self, name: str) -> Engine:
         return self._engine.execution_options(**{meta_rows.STORE: f"{name}@{self._keyring.signer}"})
 
@@ -170,6 +185,7 @@ class Move:
 
         with self._file(path) as source, self._target(name).begin() as target:
             target.execute(_TAKE_TURN, {"key": _LOCK})
+            postgres.act(target, self._sign(name))
             log = log_of(source)
             there = meta_rows.read(target, "log")
             if there is None:
@@ -186,6 +202,7 @@ class Move:
     def _checked(self, name: str, path: Path, rows: int) -> Moved:
         self._progress(f"{name}, compared", rows)
         with self._file(path) as source, self._target(name).connect() as target:
+            postgres.act(target, self._sign(name))
             differs = moved_rows.differences(source, target, self._store(name, log_of(source)))
             before, after = (self._verification.copy(each) for each in (source, target))
         if differs:

@@ -20,9 +20,11 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from securecontext.app import chores
 from securecontext.app.recorders import recorder
 from securecontext.app.stores import MACHINE, Stores, gone
+from securecontext.boundaries.database_context import ContextKey
 from securecontext.boundaries.keys import Keyring
 from securecontext.projects import census, emptying, register
 from securecontext.storage import (
+    meta_rows,
     postgres,
     postgres_address,
     postgres_errors,
@@ -74,6 +76,7 @@ class SharedStores(Stores):
         self._where = postgres_address.told(self._engine.url)
         self._looked = False
         self._settled: set[str] = set()
+        self._contexts = ContextKey(keyring)
         try:
             with suppress(Unavailable):  # a server that is away may come back: calls are refused meanwhile
                 self._look_at_login()
@@ -93,8 +96,25 @@ class SharedStores(Stores):
             self._clock,
             recorder(self._keyring, kind, project),
             store=f"{name}@{self._keyring.signer}",
+            sign=self._sign(name),
             admit=partial(self._admit, project=project) if project and not of_ended else _anybody,
         )
+
+    def _sign(self, name: str) -> postgres.Sign:
+        """Return what makes the contexts of a store's transactions."""
+        return partial(self._contexts.sign, f"{name}@{self._keyring.signer}")
+
+    @contextmanager
+    def _acting(self, name: str) -> Iterator[Connection]:
+        """Yield a transaction of a store that is not opened for it, in which nobody else writes there."""
+        engine = self._engine.execution_options(**{meta_rows.STORE: f"{name}@{self._keyring.signer}"})
+        try:
+            with engine.begin() as connection:
+                postgres.take_turn(connection, name)
+                postgres.act(connection, self._sign(name))
+                yield connection
+        except (DBAPIError, TimeoutError) as error:
+            raise postgres_errors.translated(error) from error
 
     def _look_at_login(self) -> None:
         """Refuse, before anything else is done, a login that the service must not have."""
@@ -103,6 +123,8 @@ class SharedStores(Stores):
         try:
             with self._engine.connect() as connection:
                 postgres_login.refuse_unsafe(connection)
+                postgres.act(connection, self._sign(MACHINE))
+                postgres_login.refuse_unknown(connection, f"{MACHINE}@{self._keyring.signer}")
         except (DBAPIError, TimeoutError) as error:
             raise postgres_errors.translated(error) from error
         self._used(self._where)
@@ -144,16 +166,12 @@ class SharedStores(Stores):
 
     def _say_ends(self, project: str) -> None:
         row = {"name": _ENDS + project, "value": self._keyring.signer}
-        try:
-            with self._engine.begin() as connection:
-                postgres.take_turn(
-                    connection, project
-                )  # from the commit on nobody else has a write under way there
-                said_by = connection.execute(_SAID, {"wanted": row["name"]}).scalar()
-                if said_by is None:
-                    connection.execute(insert(meta), row)
-        except (DBAPIError, TimeoutError) as error:
-            raise postgres_errors.translated(error) from error
+        with self._acting(
+            project
+        ) as connection:  # from the commit on nobody else has a write under way there
+            said_by = connection.execute(_SAID, {"wanted": row["name"]}).scalar()
+            if said_by is None:
+                connection.execute(insert(meta), row)
         if said_by not in (None, self._keyring.signer):
             raise gone()
 
@@ -177,7 +195,8 @@ class SharedStores(Stores):
     def _remove(self, project: str) -> None:
         """Delete what a project held, and what the ledgers that all services kept of it say."""
         moment = timestamp(self._clock())
-        self.machine.write(lambda transaction: shared_rows.remove(transaction.connection, project, moment))
+        with self._acting(project) as connection:
+            shared_rows.remove(connection, project, moment)
         self._settled.add(project)
 
     def _settle_ended(self) -> None:
@@ -188,8 +207,8 @@ class SharedStores(Stores):
                 for entry in ended
                 if entry.id not in self._settled
                 and (entry.state == "deleted" or register.has_file(connection, entry.id))
-                and shared_rows.are_there(connection, entry.id)
             ]
+        left = [entry for entry in left if self.kept_in(entry.id)]
         for entry in left:
             try:
                 self.settle(entry.id)
@@ -200,7 +219,7 @@ class SharedStores(Stores):
 
     def kept_in(self, project: str) -> str:
         """Return ``database`` where there is a row of a project."""
-        with self.machine.read() as connection:
+        with self._acting(project) as connection:
             return "database" if shared_rows.are_there(connection, project) else ""
 
     @contextmanager

@@ -28,12 +28,14 @@ def migrate(
     """Make the tables in a PostgreSQL database, or bring them up to date, and let services use them.
 
     Needs ZC_POSTGRES_ADMIN_URL, the address with a login that may make roles and schemas; the service never sees it.
-    Does all of it or nothing, and can be repeated.
+    Lets the service of this ZC_HOME act in the database, too. Does all of it or nothing, and can be repeated.
     """
     from securecontext.app import database
 
     try:
-        done = database.migrate(settings.read_admin_url(), settings.read().postgres_url, login or [])
+        found = settings.read()
+        keyring = database.keyring_of(found)
+        done = database.migrate(settings.read_admin_url(), found.postgres_url, login or [], keyring)
     except ZcError as error:
         refuse(error, as_json=as_json)
     if as_json:

@@ -27,6 +27,7 @@ from securecontext.storage.writer import Undecided, Writer
 from securecontext.types.errors import Unavailable, ZcError
 
 T = TypeVar("T")
+Sign = Callable[[int, int], str]
 
 _LEAF = tables.ledger_entries.c.leaf_index
 for index, where in (
@@ -41,6 +42,8 @@ for index, where in (
 _WRITERS: Final = 0x5EC0_0002
 """First half of the advisory locks of writers; the second half is made of the store's name."""
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(:kind, :store), CAST(pg_current_xact_id() AS text)")
+_BEGAN = text("SELECT pg_backend_pid(), (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint")
+_SAY = text("SELECT set_config('zc.context', :context, true)")
 _ENDED_HOW = text("SELECT pg_xact_status(CAST(:xact AS xid8))")
 
 
@@ -48,6 +51,13 @@ def take_turn(connection: Connection, name: str) -> str:
     """Wait until nobody else writes into a store, in whichever service; return the transaction's id."""
     turn = {"kind": _WRITERS, "store": _number_of(name)}
     return str(connection.execute(_TAKE_TURN, turn).one()[1])
+
+
+def act(connection: Connection, sign: Sign | None) -> None:
+    """Say who acts in the transaction that is open, or begins now: without that there is no row under the policies."""
+    if sign is not None:
+        backend, began = connection.execute(_BEGAN).one()
+        connection.execute(_SAY, {"context": sign(int(backend), int(began))})
 
 
 def _nothing(connection: Connection) -> None:
@@ -63,6 +73,8 @@ class PostgresStore:
         clock: the moment for ledger entries.
         open_recorder: makes the store's ledger from a connection inside the first transaction; None for none.
         store: names the store among its like in ``meta``; see `meta_rows`.
+        sign: makes the context of a transaction out of its backend's process id and its begin (microseconds since the
+            epoch); None for a login that no policy concerns.
         admit: called in each write transaction once nobody else writes into this project; raises where nobody may.
 
     Raises:
@@ -82,6 +94,7 @@ class PostgresStore:
         open_recorder: Callable[[Connection, datetime], Recorder] | None = None,
         *,
         store: str = "",
+        sign: Sign | None = None,
         admit: Callable[[Connection], None] = _nothing,
     ) -> None:
         self._name = name
@@ -89,6 +102,7 @@ class PostgresStore:
         self._readers = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self._sign = sign
         self._admit = admit
         self._text = PostgresTextIndex()
         self._transaction = ""
@@ -110,6 +124,7 @@ class PostgresStore:
                     needed=schema.CURRENT,
                 )
             take_turn(connection, self._name)
+            act(connection, self._sign)
             self._admit(connection)
             recorder = open_recorder(connection, clock()) if open_recorder else None
         if recorder is not None:
@@ -126,6 +141,7 @@ class PostgresStore:
         """Yield a connection that sees one consistent state and cannot write."""
         try:
             with self._readers.connect() as connection:
+                act(connection, self._sign)
                 yield connection
         except (DBAPIError, TimeoutError) as error:
             raise self.translate(error) from error
@@ -157,6 +173,7 @@ class PostgresStore:
     def begun(self, connection: Connection) -> None:
         """Wait until nobody else writes into this project, and see whether anybody may."""
         self._transaction = take_turn(connection, self._name)
+        act(connection, self._sign)
         self._admit(connection)
 
     def committed_after_all(self, error: BaseException) -> bool:

@@ -5,7 +5,7 @@ Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DBAPIError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 
 from securecontext.types.errors import Unavailable, ZcError
 
@@ -40,7 +40,7 @@ def translated(error: BaseException) -> BaseException:
             )
         case "40001" | "40P01" | "55P03":
             return Unavailable("database_busy", "Another service holds these rows.", "Call again.")
-        case None:  # no answer from the server at all
+        case None if isinstance(error, OperationalError | InterfaceError):  # no answer from the server at all
             return Unavailable(
                 "database_unreachable",
                 "The PostgreSQL server cannot be reached.",

@@ -71,11 +71,32 @@ def refuse_unsafe(connection: Connection) -> None:
             f"Let pg_hba.conf say scram-sha-256 instead of trust. {HOW}",
         )
     if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
-        raise Unavailable(
-            "schema_missing",
-            "This database has no tables of SecureContext yet.",
-            "Make them as its administrator: `zc db migrate`.",
+        raise _no_schema()
+
+
+def refuse_unknown(connection: Connection, store: str) -> None:
+    """Refuse to go on where the database does not believe what this service says it is.
+
+    Raises:
+        Unavailable: ``schema_missing``: the tables are not there yet.
+        Denied: ``context_unknown``: nobody let this service in, or its tokens root was rotated since.
+    """
+    if connection.scalar(text("SELECT to_regproc('current_store')")) is None:
+        raise _no_schema()
+    if connection.scalar(text("SELECT current_store()")) != store:
+        raise Denied(
+            "context_unknown",
+            "The database does not know the keys of this service, and shows it nothing.",
+            "Let it in as the database's administrator, with this ZC_HOME: `zc db migrate`.",
         )
+
+
+def _no_schema() -> Unavailable:
+    return Unavailable(
+        "schema_missing",
+        "This database has no tables of SecureContext yet.",
+        "Make them as its administrator: `zc db migrate`.",
+    )
 
 
 def _was_asked(connection: Connection, driver: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
-from securecontext.storage import tables
+from securecontext.storage import postgres_policies, tables
 from securecontext.storage.postgres_address import SCHEMA
 from securecontext.storage.postgres_guards import GUARDS
 from securecontext.storage.search_postgres import BESIDE_THE_TABLES
@@ -57,6 +57,10 @@ def prepare(connection: Connection) -> None:
             "Nothing was changed. Use another database, or give the schema to that role.",
         )
     connection.exec_driver_sql(f"SET LOCAL ROLE {OWNER}")
+    connection.exec_driver_sql(
+        "SET LOCAL row_security = off"
+    )  # what a policy would hide from a migration is an error
+    postgres_policies.lift(connection)
 
 
 def finish(connection: Connection, logins: list[str]) -> None:
@@ -72,6 +76,7 @@ def finish(connection: Connection, logins: list[str]) -> None:
     """
     for statement in (*BESIDE_THE_TABLES, *GUARDS):
         connection.exec_driver_sql(statement)
+    postgres_policies.force(connection)
     connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC")
     for login in logins:
         _refuse_mighty(connection, login)

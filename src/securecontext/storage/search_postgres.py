@@ -1,8 +1,8 @@
-"""Full-text search on PostgreSQL: the analyser's tokens as lexemes, ranked by BM25 as FTS5 computes it.
+"""Full-text search on PostgreSQL: the analyser's tokens, ranked by BM25 as FTS5 computes it.
 
 The tokens of a chunk stand in its row and are taken as they are: no parser or dictionary of the server's comes
-between, so both engines match the same words. An index finds the rows; they are ranked here, with the statistics of
-the project they are in, since the server's own ``ts_rank`` knows no rarity of words ::
+between, so both engines match the same words. The rows that hold one are ranked here, with the statistics of the
+project they are in, since the server's own ``ts_rank`` knows no rarity of words ::
 
     score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · length / mean length))
     idf(t) = ln((N - n + 0.5) / (n + 0.5))
@@ -27,21 +27,18 @@ _LEAST_IDF: Final = 1e-6
 """All three as FTS5 has them."""
 FEW: Final = 1_000
 """Chunks of a project up to which its statistics are asked for each time; beyond it once a fiftieth of it is new."""
-BESIDE_THE_TABLES: Final = (
-    # Not inlined, and dear: the planner takes what it is made of for as cheap as an addition, and reads every row. The
-    # project is a word among them, so that the index finds the words of one project alone.
-    "CREATE OR REPLACE FUNCTION words_of(project text, tokens text) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE STRICT"
-    " PARALLEL SAFE COST 1000 AS $$ BEGIN RETURN pg_catalog.array_to_tsvector(pg_catalog.array_append("
-    "pg_catalog.array_remove(pg_catalog.string_to_array(tokens, ' '), ''), '@' || project)); END $$",
-    "CREATE INDEX IF NOT EXISTS ix_chunks_words ON chunks USING gin (words_of(project, tokens))",
-    "CREATE INDEX IF NOT EXISTS ix_chunks_project ON chunks (project, chunk)",
-)
-"""The full-text index of this engine, as the table chunks_fts is SQLite's; made after each migration."""
+BESIDE_THE_TABLES: Final = ("CREATE INDEX IF NOT EXISTS ix_chunks_project ON chunks (project, chunk)",)
+"""Made after each migration: SQLite's files hold one project each."""
 _NEWEST = text("SELECT coalesce(max(chunk), 0) FROM chunks WHERE project = :project")
 _STATISTICS = text(
-    "SELECT count(*), coalesce(sum(cardinality(string_to_array(tokens, ' '))), 0) FROM chunks WHERE project = :project"
+    "SELECT count(*), coalesce(sum(length(tokens) - length(replace(tokens, ' ', '')) + 1), 0)"
+    " FROM chunks WHERE project = :project"
 )
-_FOUND = text("SELECT chunk, tokens FROM chunks WHERE words_of(project, tokens) @@ CAST(:query AS tsquery)")
+_FOUND = text(
+    "SELECT chunk, tokens FROM chunks WHERE project = :project AND (' ' || tokens || ' ') LIKE ANY(:words)"
+)
+"""Reads each chunk of the project, some microseconds apiece: an index over words is of no use under row-level security,
+whose policies come before every operator that the server does not know to be leakproof."""
 
 
 class Statistics(NamedTuple):
@@ -67,18 +64,17 @@ class PostgresTextIndex:
     def match(self, connection: Connection, project: str, tokens: Sequence[str], limit: int) -> list[Match]:
         """Return the best chunks of a project that hold any of the tokens, best first."""
         terms = list(dict.fromkeys(token for token in tokens[:MOST_TERMS] if token))
-        query = " | ".join(_lexeme(term) for term in terms)
-        if not query:
+        if not terms:
             return []
-        within = _lexeme(f"@{project}")  # no token of the analyser's begins so
-        rows = connection.execute(_FOUND, {"query": f"{within} & ({query})"}).all()
+        words = [f"% {_literally(term)} %" for term in terms]
+        rows = connection.execute(_FOUND, {"project": project, "words": words}).all()
         if not rows:
             return []
-        found = [(int(chunk), words.split(" ")) for chunk, words in rows]
+        found = [(int(chunk), held.split(" ")) for chunk, held in rows]
         return ranked(found, terms, self._statistics(connection, project))[:limit]
 
     def scrub(self, connection: Connection) -> None:
-        """Do nothing: the index keeps no word that its rows do not have, but for what the server has yet to vacuum."""
+        """Do nothing: there is no index beside the rows."""
 
     def _statistics(self, connection: Connection, project: str) -> Statistics:
         newest = int(connection.execute(_NEWEST, {"project": project}).scalar_one())
@@ -110,6 +106,6 @@ def ranked(
     return sorted(out, key=lambda match: (-match.score, match.chunk))
 
 
-def _lexeme(token: str) -> str:
-    r"""Quote a token for a tsquery: ``'`` and ``\`` are doubled within quotes."""
-    return "'" + token.replace("\\", "\\\\").replace("'", "''") + "'"
+def _literally(term: str) -> str:
+    """Return a term as a pattern of LIKE that means itself."""
+    return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
