@@ -15,7 +15,6 @@ from sqlalchemy import make_url, text
 from securecontext.app import App
 from securecontext.boundaries.ledger.verdict import Status
 from securecontext.settings import Settings
-from securecontext.storage import writer
 from securecontext.types.errors import Expired, Unavailable
 from tests.engines.fixtures import admin_of, let_in
 from tests.engines.postgres_server import PostgresServer
@@ -214,21 +213,22 @@ def test_a_commit_whose_answer_was_lost_is_done_once(
     town: Town, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, durable: bool
 ) -> None:
     """The connection ends after, or before, the server made a transaction durable: the caller is told which."""
-    commit = writer.RootTransaction.commit
+    dialect = town.one.app.stores._engine.dialect  # type: ignore[attr-defined]
+    commit = dialect.do_commit
     lost: list[str] = []
 
-    def interrupted(transaction: writer.RootTransaction) -> None:
+    def interrupted(driver: psycopg.Connection[object]) -> None:
         if lost:
-            commit(transaction)
+            commit(driver)
             return
         lost.append("once")
         if durable:
-            commit(transaction)
+            commit(driver)
         _drop_connections(postgres_server, town.url)
-        transaction.connection.exec_driver_sql("SELECT 1")
+        driver.execute("SELECT 1")
 
     town.one.remember("a", "1")
-    monkeypatch.setattr(writer.RootTransaction, "commit", interrupted)
+    monkeypatch.setattr(dialect, "do_commit", interrupted)
     answer = town.one.ask("zc_remember", {"key": "b", "value": "2"})
     monkeypatch.undo()
     assert lost == ["once"]
