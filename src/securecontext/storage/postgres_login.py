@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from securecontext.storage import tables
 from securecontext.storage.postgres_address import SCHEMA, is_socket
 from securecontext.types.errors import Conflict, Denied, Unavailable
 
@@ -106,9 +105,3 @@ def _was_asked(connection: Connection, driver: Any) -> bool:
     if connection.execute(_TLS_NAME).scalar():
         return True
     return bool(connection.execute(_TICKET).scalar())
-
-
-def missing_rights(connection: Connection) -> list[str]:
-    """Return the tables that this login cannot read."""
-    probe = text("SELECT has_table_privilege(:name, 'SELECT')")
-    return [name for name in sorted(tables.metadata.tables) if not connection.scalar(probe, {"name": name})]

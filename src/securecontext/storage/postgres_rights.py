@@ -43,7 +43,9 @@ def prepare(connection: Connection) -> None:
     """
     if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": OWNER}) is None:
         connection.exec_driver_sql(f"CREATE ROLE {OWNER} NOLOGIN")
-    if not connection.scalar(text("SELECT pg_has_role(current_user, :name, 'SET')"), {"name": OWNER}):
+    becomes = "SET" if int(connection.scalar(text("SHOW server_version_num")) or 0) >= 160_000 else "MEMBER"
+    may = text("SELECT pg_has_role(current_user, :name, :becomes)")
+    if not connection.scalar(may, {"name": OWNER, "becomes": becomes}):
         connection.exec_driver_sql(f"GRANT {OWNER} TO CURRENT_USER")
     if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
         connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA} AUTHORIZATION {OWNER}")
