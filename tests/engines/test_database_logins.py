@@ -5,20 +5,24 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 
 from securecontext.app import App, database
+from securecontext.boundaries.database_context import ContextKey
 from securecontext.settings import Settings
 from securecontext.storage import postgres_address, schema
+from securecontext.storage.postgres import act, open_postgres
 from securecontext.storage.postgres_rights import OWNER
 from securecontext.storage.tables import metadata
 from securecontext.types.errors import Denied, InvalidInput, NotFound, Unavailable, ZcError
-from tests.engines.fixtures import SERVERS, let_in
+from tests.engines.fixtures import admin_of
 from tests.engines.postgres_server import PostgresServer, running_postgres
 
 OWNED = "SELECT tablename FROM pg_tables WHERE schemaname = 'securecontext'"
@@ -50,9 +54,14 @@ def role(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 def service(tmp_path: Path, url: str) -> App:
-    if make_url(url).query.get("host") in SERVERS:
-        let_in(url, tmp_path / "zc")
     return App(Settings(home=tmp_path / "zc", user_home=tmp_path, postgres_url=url))
+
+
+def known(tmp_path: Path, url: str, admin_url: str) -> App:
+    """Return a service that the database knows."""
+    keyring = database.keyring_of(Settings(home=tmp_path / "zc", user_home=tmp_path))
+    database.migrate(admin_url, None, [], keyring)
+    return service(tmp_path, url)
 
 
 def refusal(tmp_path: Path, url: str) -> str:
@@ -82,7 +91,7 @@ def test_migrating_makes_what_nobody_can_log_in_to_own(postgres_server: Postgres
         made = {name for (name,) in admin.execute(OWNED)}
     assert owners == [(OWNER,)]
     assert login == (False,)
-    assert made == {*metadata.tables, "alembic_version"}
+    assert made == {*metadata.tables, "alembic_version", "context_keys"}
     again = database.migrate(postgres_server.admin_url(bare), postgres_server.service_url(bare), [])
     assert again.before == schema.CURRENT, "a second time there is nothing to do"
 
@@ -143,7 +152,8 @@ def test_only_a_modest_login_is_let_in(
 
 
 def test_w_18_a_service_starts_with_the_login_that_was_made_for_it(tmp_path: Path, service_url: str) -> None:
-    app = service(tmp_path, service_url)
+    assert refusal(tmp_path, service_url) == "context_unknown", "nobody let it in"
+    app = known(tmp_path, service_url, admin_of(service_url))
     assert app.ledgers.verify_store(app.machine).status == "OK"
     app.close()
 
@@ -172,7 +182,7 @@ def test_w_18_a_login_that_could_undo_what_protects_the_data_is_refused(
     name = make_url(service_url).database or ""
     database.migrate(postgres_server.admin_url(name), None, [role])
     url = make_url(service_url).set(username=role).render_as_string(hide_password=False)
-    app = service(tmp_path / "before", url)
+    app = known(tmp_path / "before", url, postgres_server.admin_url(name))
     assert app.machine.used(0) > 0, "until then it serves"
     app.close()
     with postgres_server.admin(name) as admin:
@@ -188,7 +198,7 @@ def test_w_18_a_server_that_believes_whoever_reaches_it_over_tcp_is_refused(tmp_
     with running_postgres(trusting=True) as server:
         server.create("data", owner="postgres")
         database.migrate(server.admin_url("data"), server.service_url("data"), [])
-        here = service(tmp_path / "socket", server.service_url("data"))
+        here = known(tmp_path / "socket", server.service_url("data"), server.admin_url("data"))
         assert here.machine.used(0) > 0, "at the socket it asks for the password"
         here.close()
         over = f"postgresql://zc_service:{server.login_password}@127.0.0.1:{server.port}/data"
@@ -200,6 +210,7 @@ def test_a_database_without_tables_and_one_of_an_older_release_name_the_next_ste
 ) -> None:
     assert refusal(tmp_path / "bare", postgres_server.service_url(bare)) == "schema_missing"
     name = make_url(service_url).database or ""
+    known(tmp_path / "old", service_url, admin_of(service_url)).close()
     with postgres_server.admin(name) as admin:
         admin.execute("UPDATE alembic_version SET version_num = '0001'")
     assert refusal(tmp_path / "old", service_url) == "schema_older"
@@ -232,13 +243,20 @@ def test_a_database_without_tables_and_one_of_an_older_release_name_the_next_ste
 def test_w_17_the_ledger_is_append_only_for_the_very_login_that_writes_it(
     tmp_path: Path, service_url: str, statement: str
 ) -> None:
-    app = service(tmp_path, service_url)
+    app = known(tmp_path, service_url, admin_of(service_url))
     assert app.machine.used(0) > 0
+    key, signer = ContextKey(app._keyring), app._keyring.signer
     app.close()  # what it wrote has its place in the tree now
-    with psycopg.connect(service_url, options="-c search_path=securecontext") as connection:
-        assert connection.execute("SELECT count(*) FROM ledger_entries").fetchone() != (0,)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(statement)  # type: ignore[call-overload]
+    engine = open_postgres(service_url, 1)
+    with engine.connect() as connection:
+        act(
+            connection, partial(key.sign, f"machine@{signer}")
+        )  # as the service itself, which sees these rows
+        assert connection.exec_driver_sql("SELECT count(*) FROM ledger_entries").scalar()
+        with pytest.raises(DBAPIError) as caught:
+            connection.exec_driver_sql(statement)
+    assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -254,11 +272,13 @@ def test_w_17_the_ledger_is_append_only_for_the_very_login_that_writes_it(
 def test_w_17_and_even_for_the_owner_of_the_tables(
     tmp_path: Path, postgres_server: PostgresServer, service_url: str, statement: str
 ) -> None:
-    app = service(tmp_path, service_url)
+    app = known(tmp_path, service_url, admin_of(service_url))
     assert app.machine.used(0) > 0
     app.close()
     with postgres_server.admin(make_url(service_url).database or "") as admin:
         admin.execute("SET ROLE securecontext_owner")
+        for table in ("ledger_entries", "ledger_bodies", "ledger_checkpoints"):
+            admin.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(sql.Identifier(table)))
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
             admin.execute(statement)  # type: ignore[call-overload]
 
