@@ -116,6 +116,10 @@ def copy(source: Connection, target: Connection, store: Store, told: Callable[[i
     numbers = Numbers(
         _new_numbers(source, target, tables.facts), _new_numbers(source, target, tables.documents)
     )
+    for name, value in _said(
+        source, store
+    ).items():  # first: by it the database knows whose the ledger's rows are
+        meta_rows.put(target, name, value)
     for table in tables_of(store):
         statement = insert(table)
         for batch in _batches(_rows(source, table)):
@@ -125,8 +129,6 @@ def copy(source: Connection, target: Connection, store: Store, told: Callable[[i
                     new[_SEALED[table.name]] = store.reseal(table.name, old, new)
             target.execute(statement, moved)
             told(len(moved))
-    for name, value in _said(source, store).items():
-        meta_rows.put(target, name, value)
 
 
 def differences(source: Connection, target: Connection, store: Store) -> list[str]:
