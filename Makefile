@@ -16,7 +16,7 @@ MYPY_PATHS := src $(wildcard plugin)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench e2e e2e-tools soak fuzz docs lock lock-upgrade clean
+.PHONY: help demo test lint format bench e2e e2e-postgres e2e-tools soak fuzz docs lock lock-upgrade clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
 	$(PIP) install --require-hashes -r requirements-fuzz.lock
 	@touch $@
+
+e2e-postgres: $(VENV)/.dev e2e-tools ## the main job, its ledger and its neighbours once more, on PostgreSQL
+	E2E_ENGINE=postgres $(BIN)/python -m pytest tests/acceptance/test_main_job.py tests/acceptance/test_ledger_of_a_session.py \
+		tests/acceptance/test_sessions_beside_each_other.py tests/acceptance/test_compaction.py
 
 e2e-tools: ## the real client and the conformance suite, where npm is found
 	@bash tests/e2e/install-tools "$(E2E_CACHE)"

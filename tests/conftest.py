@@ -13,11 +13,13 @@ from hypothesis import settings
 
 from tests.engines.fixtures import (  # noqa: F401 - fixtures are found by their names here
     _migrated_template,
+    _ready_template,
     empty_engine,
     engine,
     migrated_postgres_url,
     postgres_server,
     postgres_url,
+    service_url,
 )
 from tests.no_quiet_skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 from tests.tools import Tools, find_tools

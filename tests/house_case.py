@@ -18,6 +18,8 @@ from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.world import Project
 from securecontext.settings import Settings
 from securecontext.types.ids import new_id
+from tests.engines.fixtures import admin_of, let_in
+from tests.engines.shared_case import rows_of_project
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AGENT = Principal("uid:1000", Standing.AGENT, "mcp", "s1")
@@ -114,8 +116,12 @@ class House:
             ]
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Read the project's file as an outsider does."""
-        connection = sqlite3.connect(self.app.project_path(self.project.id))
+        """Read the project's rows as an outsider does."""
+        if self.app.settings.postgres_url is not None:
+            return rows_of_project(
+                admin_of(self.app.settings.postgres_url), self.project.id, statement, *values
+            )
+        connection = sqlite3.connect(self.app.stores.path(self.project.id))
         try:
             return connection.execute(statement, values).fetchall()
         finally:
@@ -138,12 +144,15 @@ def bare(text: str, fence: str) -> str:
     return text.removeprefix(f"[{fence} ").removesuffix(f" {fence}]")
 
 
-def make_house(root: Path) -> House:
-    """Return a house below a folder."""
+def make_house(root: Path, postgres_url: str | None = None) -> House:
+    """Return a house below a folder, whose data lies in it, or in a database."""
     folder = root / "work"
     folder.mkdir(parents=True)
     made: list[House] = []
-    app = App(Settings(home=root / "zc", user_home=root), lambda: made[0].moment if made else START)
+    if postgres_url is not None:
+        let_in(postgres_url, root / "zc")
+    settings = Settings(home=root / "zc", user_home=root, postgres_url=postgres_url, postgres_connections=8)
+    app = App(settings, lambda: made[0].moment if made else START)
     made.append(House(app, app.find_project(str(folder), "")))
     return made[0]
 

@@ -301,7 +301,7 @@ def _why(home_folder: str, what: str, said: str = "") -> str:
 
 
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_", "LD_LIBRARY_PATH", "ZC_")
-ONE_CALLERS = ("ZC_AGENT_", "ZC_PROJECT_", "ZC_SESSION_")
+ONE_CALLERS = ("ZC_AGENT_", "ZC_PROJECT_", "ZC_SESSION_", "ZC_POSTGRES_ADMIN_")
 
 
 def service_environment(home_folder: str, environ: dict[str, str] | None = None) -> dict[str, str]:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from securecontext import rendezvous
@@ -20,6 +20,7 @@ from securecontext.types.errors import InvalidInput
 DEFAULT_PORT = 3099
 DEFAULT_IDLE_MINUTES = 30.0
 MOST_SOCKETS = 8
+DEFAULT_CONNECTIONS = 20
 MOST = 1e9
 """Of any amount: what is larger is a mistake."""
 
@@ -47,6 +48,8 @@ class Settings:
         passed_sockets: how many sockets were passed to this process for them (``LISTEN_FDS``).
         ledger_days: ``ZC_STALE_DAYS_LEDGER``: days after which bodies of ledger entries are purged; None for never.
         all_secret_rules: ``ZC_SECRET_RULES``: whether a second set of rules is used beside our own.
+        postgres_url: ``ZC_POSTGRES_URL``: the database that holds the data; None for files. It holds a password.
+        postgres_connections: ``ZC_POSTGRES_CONNECTIONS``: how many connections to it there are at most.
     """
 
     home: Path
@@ -65,6 +68,8 @@ class Settings:
     passed_sockets: int = 0
     ledger_days: float | None = None
     all_secret_rules: bool = True
+    postgres_url: str | None = field(default=None, repr=False)
+    postgres_connections: int = DEFAULT_CONNECTIONS
 
 
 VARIABLES: dict[str, str] = {
@@ -87,6 +92,11 @@ VARIABLES: dict[str, str] = {
     "ZC_SYSTEM_SOCKET": "socket of a system service, which clients then use instead of the user's own",
     "ZC_SECRET_RULES": "all (default): some five hundred rules against secrets beside our own, which take 45 MiB; own: "
     "ours alone",
+    "ZC_POSTGRES_URL": "postgresql://user:password@host:5432/database: the data is kept there instead of in files; the "
+    "certificate is checked unless the host is this machine",
+    "ZC_POSTGRES_CONNECTIONS": f"connections to it at most, 2 to 500, default {DEFAULT_CONNECTIONS}",
+    "ZC_POSTGRES_ADMIN_URL": "the same with the database's administrator, read by `zc db migrate` alone and never "
+    "passed on to the service",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -126,7 +136,21 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         passed_sockets=sockets,
         ledger_days=_amount(env, "ZC_STALE_DAYS_LEDGER", 0.0) or None,
         all_secret_rules=_all_rules(env.get("ZC_SECRET_RULES", "")),
+        postgres_url=env.get("ZC_POSTGRES_URL") or None,
+        postgres_connections=_connections(env.get("ZC_POSTGRES_CONNECTIONS", "")),
     )
+
+
+def read_admin_url(environ: Mapping[str, str] | None = None) -> str:
+    """Return the address with which the database's administrator migrates it.
+
+    Raises:
+        InvalidInput: it is not set.
+    """
+    found = (os.environ if environ is None else environ).get("ZC_POSTGRES_ADMIN_URL", "")
+    if not found:
+        raise _refuse("ZC_POSTGRES_ADMIN_URL", "set")
+    return found
 
 
 def _passed_sockets(env: Mapping[str, str]) -> int:
@@ -180,6 +204,14 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return -1.0
+
+
+def _connections(text: str) -> int:
+    if not text:
+        return DEFAULT_CONNECTIONS
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 2 <= int(text) <= 500):
+        raise _refuse("ZC_POSTGRES_CONNECTIONS", "a number from 2 to 500")
+    return int(text)
 
 
 def _secret(text: str) -> bytes | None:

@@ -23,6 +23,8 @@ from typing import Any
 from securecontext import rendezvous
 from tests.acceptance.claude_client import Client
 from tests.acceptance.scripted_model import Request, ScriptedModel
+from tests.engines.fixtures import admin_of
+from tests.engines.shared_case import project_named, rows_of_project
 
 ZC = Path(sys.executable).with_name("zc")
 SERVER = "mcp__plugin_securecontext_zc-ctx__"
@@ -66,12 +68,12 @@ class User(Client):
         """Return the same user in another project."""
         return replace(self, folder=folder)
 
-    def zc(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def zc(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run our own command in the project."""
         return subprocess.run(
             [str(ZC), *words],
             cwd=self.project,
-            env=self.environment(),
+            env=self.environment() | env,
             text=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -114,7 +116,10 @@ class User(Client):
         return self.zc_home / "projects" / f"{project}.db"
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return what a query finds in the project's file."""
+        """Return what a query finds in the project's file, or among its rows in the database."""
+        if url := self.extra.get("ZC_POSTGRES_URL"):
+            every = admin_of(url)
+            return rows_of_project(every, project_named(every, self.project.name), query, *values)
         connection = sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True)
         with contextlib.closing(connection):
             return connection.execute(query, values).fetchall()
@@ -192,11 +197,15 @@ def result(model: ScriptedModel, agent: str, step: int) -> str:
 
 
 @contextlib.contextmanager
-def user(root: Path, program: Path, *, install: bool = True) -> Iterator[User]:
+def user(root: Path, program: Path, postgres_url: str = "", *, install: bool = True) -> Iterator[User]:
     """Give a user with the plugin installed; the service is ended afterwards."""
     runtime = Path(tempfile.mkdtemp(prefix="zc-run-", dir="/tmp"))
-    someone = User(root, program, extra={"XDG_RUNTIME_DIR": str(runtime)})
+    extra = {"XDG_RUNTIME_DIR": str(runtime), **({"ZC_POSTGRES_URL": postgres_url} if postgres_url else {})}
+    someone = User(root, program, extra=extra)
     try:
+        if postgres_url:
+            done = someone.zc("db", "migrate", ZC_POSTGRES_ADMIN_URL=admin_of(postgres_url))
+            assert done.returncode == 0, done.stdout + done.stderr
         if install:
             done = someone.zc("install", "claude-code")
             assert done.returncode == 0, done.stdout + done.stderr

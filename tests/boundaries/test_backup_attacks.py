@@ -83,7 +83,7 @@ def test_a_backup_is_for_its_owner_alone_and_never_overwrites(kept: Kept) -> Non
 
 
 def test_a_ledger_that_could_not_be_restored_is_refused_when_the_backup_is_made(kept: Kept) -> None:
-    connection = sqlite3.connect(kept.house.app.project_path(kept.house.project.id))
+    connection = sqlite3.connect(kept.house.app.stores.path(kept.house.project.id))
     connection.execute("UPDATE ledger_bodies SET body = x'7b7d' WHERE seq = 1 AND stream LIKE 'uid%'")
     connection.commit()
     connection.close()
@@ -92,7 +92,7 @@ def test_a_ledger_that_could_not_be_restored_is_refused_when_the_backup_is_made(
 
 
 def test_a_database_that_is_missing_or_set_aside_is_refused_when_the_backup_is_made(kept: Kept) -> None:
-    path = kept.house.app.project_path(kept.house.project.id)
+    path = kept.house.app.stores.path(kept.house.project.id)
     kept.house.app.close()
     path.write_bytes(b"no database at all" * 400)
     kept.start_anew()
@@ -349,7 +349,7 @@ def test_nothing_of_an_unsigned_backup_is_written_but_its_list_of_signers(
 @pytest.mark.parametrize("broken", ["the project's", "the machine's"])
 def test_a_broken_database_is_what_a_restore_is_for(kept: Kept, broken: str) -> None:
     file = kept.backup()
-    path = kept.house.app.project_path(kept.house.project.id)
+    path = kept.house.app.stores.path(kept.house.project.id)
     if broken == "the machine's":
         path = kept.home / "machine.db"
     kept.house.app.close()
@@ -396,7 +396,7 @@ def test_after_a_restore_nothing_can_be_entered_under_the_keys_of_before(kept: K
     before = keyring(kept)
     kept.restore(file)
     log = kept.house.sql("SELECT value FROM meta WHERE name = 'log'")[0][0]
-    engine = create_engine(f"sqlite:///{kept.house.app.project_path(kept.house.project.id)}")
+    engine = create_engine(f"sqlite:///{kept.house.app.stores.path(kept.house.project.id)}")
     with engine.begin() as connection:
         Ledger(log, before).append(connection, [draft("forged")], MOMENT)
     engine.dispose()
@@ -406,7 +406,7 @@ def test_after_a_restore_nothing_can_be_entered_under_the_keys_of_before(kept: K
 
 def test_w_05_an_older_copy_put_back_after_a_restore_is_a_roll_back(kept: Kept) -> None:
     kept.restore(kept.backup())
-    path = kept.house.app.project_path(kept.house.project.id)
+    path = kept.house.app.stores.path(kept.house.project.id)
     kept.house.app.close()
     older = path.read_bytes()
     kept.start_anew()

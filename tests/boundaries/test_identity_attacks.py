@@ -80,7 +80,7 @@ def test_rt_s2_01_agent_a_forges_a_row_of_b_and_verification_finds_it(house, ope
     streams = house.sql("SELECT stream, seq FROM ledger_entries WHERE stream LIKE 'agent:%' ORDER BY stream")
     (alice, _), (bob, seq) = streams[0], streams[-1]
     assert alice.startswith("agent:alice/") and bob.startswith("agent:bob/")
-    connection = sqlite3.connect(house.app.project_path(house.project.id))
+    connection = sqlite3.connect(house.app.stores.path(house.project.id))
     with connection:
         connection.execute(
             "UPDATE ledger_entries SET (canonical, mac, body_digest) ="
@@ -250,7 +250,7 @@ def test_w_22_no_stored_value_is_the_key(house, operator):
     token = issue(house, operator)
     body, _, mac = token.rpartition(".")
     house.app.close()
-    for file in (house.app.settings.home / "machine.db", house.app.project_path(house.project.id)):
+    for file in (house.app.settings.home / "machine.db", house.app.stores.path(house.project.id)):
         connection = sqlite3.connect(file)
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for name in names:

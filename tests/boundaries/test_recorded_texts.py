@@ -82,7 +82,7 @@ def test_rt_s1_16_odd_paths_are_projects_of_their_own_with_files_of_their_own(ho
         "x" * 200,
     )
     found = {name: house.fresh_project(name) for name in odd}
-    files = {house.app.project_path(project.id) for project in found.values()}
+    files = {house.app.stores.path(project.id) for project in found.values()}
     assert len({project.id for project in found.values()}) == len(files) == len(odd)
     for number, project in enumerate(found.values()):
         given = {"key": "name", "value": f"the pelican of house {number}."}

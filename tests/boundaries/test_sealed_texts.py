@@ -19,7 +19,7 @@ OTHER = replace(AGENT, name="agent:bob", session="ses_bob")
 
 def write(house, statement, *values):
     """Change the project's file as another program does; return how many rows were changed."""
-    connection = sqlite3.connect(house.app.project_path(house.project.id))
+    connection = sqlite3.connect(house.app.stores.path(house.project.id))
     with connection:
         count = connection.execute(statement, values).rowcount
     connection.close()
@@ -158,7 +158,7 @@ def test_a_text_of_another_agent_or_project_opens_here_as_little(house):
     other = house.fresh_project("elsewhere")
     assert house.ask("zc_remember", {"key": "pin", "value": "x", "classification": "confidential"},
                      project=other).error is None  # fmt: skip
-    connection = sqlite3.connect(house.app.project_path(other.id))
+    connection = sqlite3.connect(house.app.stores.path(other.id))
     with connection:
         connection.execute("UPDATE facts SET value = ?", (value,))
     connection.close()

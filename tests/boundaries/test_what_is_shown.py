@@ -23,7 +23,7 @@ def planted(house):
     house.do("zc_summarize_session", summary=f"pelican summary with {PLACE} inside")
     token = "ghp_" + secrets.token_hex(18)
     assert len(token) == len(PLACE)
-    connection = sqlite3.connect(house.app.project_path(house.project.id))
+    connection = sqlite3.connect(house.app.stores.path(house.project.id))
     with connection:
         changed = connection.execute("UPDATE facts SET value = replace(value, ?, ?)", (PLACE, token)).rowcount
         changed += connection.execute(

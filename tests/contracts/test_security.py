@@ -340,7 +340,7 @@ def test_a_broken_contract_is_entered_as_a_failure_refused_taken_back_and_stops_
 def test_a_key_that_storage_does_not_forget_is_not_said_to_be_forgotten(house: House) -> None:
     """The table keeps a row that is deleted: the postcondition of forgetting finds it, and all is as it was."""
     house.remember("secret", "kept")
-    outsider = sqlite3.connect(house.app.project_path(house.project.id))
+    outsider = sqlite3.connect(house.app.stores.path(house.project.id))
     outsider.execute("CREATE TRIGGER keeps BEFORE DELETE ON facts BEGIN SELECT RAISE(IGNORE); END")
     outsider.commit()
     outsider.close()

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 from sqlalchemy.pool import NullPool
 
+from securecontext.app import database
+from securecontext.settings import Settings
 from securecontext.storage import schema
 from securecontext.storage.postgres import open_postgres
+from securecontext.storage.search_postgres import BESIDE_THE_TABLES
 from tests.engines.postgres_server import PostgresServer, running_postgres
 
 ENGINES = ("sqlite", "postgres")
+SERVERS: dict[str, PostgresServer] = {}
+"""Those that run, by the folder of their socket."""
 
 
 def sqlite_engine(path: Path) -> Engine:
@@ -39,6 +45,7 @@ def sqlite_engine(path: Path) -> Engine:
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL for the whole run."""
     with running_postgres() as server:
+        SERVERS[str(server.socket)] = server
         yield server
 
 
@@ -47,6 +54,8 @@ def _migrated_template(postgres_server: PostgresServer) -> str:
     engine = open_postgres(postgres_server.create("zc_template"))
     with engine.begin() as connection:
         schema.upgrade(connection)
+        for statement in BESIDE_THE_TABLES:
+            connection.exec_driver_sql(statement)
     engine.dispose()
     return "zc_template"
 
@@ -65,6 +74,43 @@ def migrated_postgres_url(postgres_server: PostgresServer, _migrated_template: s
     name = f"t_{uuid.uuid4().hex}"
     yield postgres_server.create(name, _migrated_template)
     postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def _ready_template(postgres_server: PostgresServer) -> str:
+    postgres_server.create("zc_ready", owner="postgres")
+    database.migrate(postgres_server.admin_url("zc_ready"), postgres_server.service_url("zc_ready"), [])
+    return "zc_ready"
+
+
+def admin_of(url: str) -> str:
+    """Return the address of the same database for the superuser, whom no policy concerns."""
+    parsed = make_url(url)
+    return SERVERS[str(parsed.query["host"])].admin_url(parsed.database or "")
+
+
+def let_in(url: str, home: Path) -> None:
+    """Let the service of a data folder act in a database, as `zc db migrate` does."""
+    keyring = database.keyring_of(Settings(home=home, user_home=home))
+    database.migrate(admin_of(url), url, [], keyring)
+
+
+@contextmanager
+def ready_database(server: PostgresServer, template: str) -> Iterator[str]:
+    """Yield the address of a database as `zc db migrate` leaves it, for the login of services."""
+    name = f"t_{uuid.uuid4().hex}"
+    server.create(name, template, owner="postgres")
+    try:
+        yield server.service_url(name)
+    finally:
+        server.drop(name)
+
+
+@pytest.fixture
+def service_url(postgres_server: PostgresServer, _ready_template: str) -> Iterator[str]:
+    """The address of a database for a service, gone afterwards."""
+    with ready_database(postgres_server, _ready_template) as url:
+        yield url
 
 
 @pytest.fixture(params=ENGINES)

@@ -11,6 +11,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -33,37 +34,57 @@ class PostgresServer:
     Attributes:
         socket: folder of the unix socket.
         admin_password: of the superuser ``postgres``.
-        login_password: of ``zc_test``, an ordinary login that owns the databases of the tests.
+        login_password: of ``zc_test``, an ordinary login that owns the databases of the tests, and of ``zc_service``,
+            which owns nothing.
         pid: of the postmaster.
+        port: on the loopback address, where it believes everybody; 0 for none.
     """
 
     socket: Path
     admin_password: str
     login_password: str
     pid: int
+    port: int = 0
+
+    @property
+    def _at(self) -> str:
+        return f"&port={self.port}" if self.port else ""
 
     def url(self, database: str) -> str:
         """Return the address of a database for the ordinary login."""
-        return f"postgresql://zc_test:{self.login_password}@/{database}?host={self.socket}"
+        return f"postgresql://zc_test:{self.login_password}@/{database}?host={self.socket}{self._at}"
+
+    def service_url(self, database: str) -> str:
+        """Return the address of a database for the login of services."""
+        return f"postgresql://zc_service:{self.login_password}@/{database}?host={self.socket}{self._at}"
+
+    def admin_url(self, database: str) -> str:
+        """Return the address of a database for the superuser."""
+        return f"postgresql://postgres:{self.admin_password}@/{database}?host={self.socket}{self._at}"
 
     def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
         """Return a superuser's connection in autocommit mode."""
         return psycopg.connect(
             host=str(self.socket),
+            port=self.port or None,
             user="postgres",
             password=self.admin_password,
             dbname=database,
             autocommit=True,
+            options="-c search_path=securecontext,public",
         )
 
-    def create(self, database: str, template: str = "template0") -> str:
-        """Create a database of the ordinary login and return its address."""
+    def create(self, database: str, template: str = "template0", owner: str = "zc_test") -> str:
+        """Create a database, of the ordinary login by default, and return its address."""
         with self.admin() as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER zc_test TEMPLATE {}").format(
-                    sql.Identifier(database), sql.Identifier(template)
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                    sql.Identifier(database), sql.Identifier(owner), sql.Identifier(template)
                 )
             )
+        if template == "template0" and owner == "zc_test":
+            with self.admin(database) as connection:
+                connection.execute("CREATE SCHEMA securecontext AUTHORIZATION zc_test")
         return self.url(database)
 
     def drop(self, database: str) -> None:
@@ -97,8 +118,12 @@ def _copied(installed: Path, to: Path) -> Path:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """Start a server in a folder of its own and stop it, whatever happens in between."""
+def running_postgres(*, trusting: bool = False) -> Iterator[PostgresServer]:
+    """Start a server in a folder of its own and stop it, whatever happens in between.
+
+    Args:
+        trusting: it listens on the loopback address too, and asks nobody there for a password.
+    """
     folder = Path(tempfile.mkdtemp(prefix="zc-pg-", dir="/tmp"))  # short: a socket's path holds 107 bytes
     try:
         installed = _binaries()
@@ -108,15 +133,20 @@ def running_postgres() -> Iterator[PostgresServer]:
             nobody = pwd.getpwnam("nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        yield from _serve(folder, installed / "bin", who)
+        yield from _serve(folder, installed / "bin", who, _free_port() if trusting else 0)
     finally:
         shutil.rmtree(folder)
 
 
-def _serve(folder: Path, binaries: Path, who: dict[str, Any]) -> Iterator[PostgresServer]:
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def _serve(folder: Path, binaries: Path, who: dict[str, Any], port: int) -> Iterator[PostgresServer]:
     admin_password, login_password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)}
-    password_file = folder / "password"
+    password_file, over_tcp = folder / "password", "trust" if port else "scram-sha-256"
     password_file.write_text(admin_password)
     if who:
         os.chown(password_file, who["user"], who["group"])
@@ -124,12 +154,14 @@ def _serve(folder: Path, binaries: Path, who: dict[str, Any]) -> Iterator[Postgr
     subprocess.run(
         [
             binaries / "initdb", "--pgdata", folder / "data", "--username", "postgres", "--encoding", "UTF8",
-            "--no-locale", "--auth", "scram-sha-256", "--pwfile", password_file, "--no-sync", "--no-instructions",
+            "--no-locale", "--auth-local", "scram-sha-256", "--auth-host", over_tcp,
+            "--pwfile", password_file, "--no-sync", "--no-instructions",
         ],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **common,
     )  # fmt: skip
     password_file.unlink()
-    command: list[str | Path] = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "", "-F"]
+    command: list[str | Path] = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-F"]
+    command += ["-h", "127.0.0.1", "-p", str(port)] if port else ["-h", ""]
     if setpriv := shutil.which("setpriv"):
         # Should the test run be killed, the server goes with it (SIGINT: it disconnects everyone and stops).
         command = [setpriv, "--pdeathsig", "INT", "--", *command]
@@ -148,13 +180,14 @@ def _serve(folder: Path, binaries: Path, who: dict[str, Any]) -> Iterator[Postgr
             raise RuntimeError("PostgreSQL did not start:\n" + "".join(log[-20:]))
         drain = threading.Thread(target=lambda pipe=process.stderr: log.extend(pipe), daemon=True)
         drain.start()
-        server = PostgresServer(folder, admin_password, login_password, process.pid)
+        server = PostgresServer(folder, admin_password, login_password, process.pid, port)
         with server.admin() as connection:
-            connection.execute(
-                sql.SQL("CREATE ROLE zc_test LOGIN NOSUPERUSER PASSWORD {}").format(
-                    sql.Literal(login_password)
+            for role in ("zc_test", "zc_service"):
+                connection.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER PASSWORD {}").format(
+                        sql.Identifier(role), sql.Literal(login_password)
+                    )
                 )
-            )
         yield server
     finally:
         _stop(process)

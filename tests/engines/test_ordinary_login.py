@@ -37,6 +37,7 @@ def guest(postgres_server: PostgresServer, migrated_postgres_url: str) -> Iterat
             )
         )
         for grant in (
+            "GRANT USAGE ON SCHEMA securecontext TO {}",
             "GRANT SELECT, INSERT ON ledger_entries, ledger_bodies TO {}",
             "GRANT SELECT, INSERT, UPDATE ON ledger_heads TO {}",
             "GRANT SELECT ON ledger_checkpoints, ledger_tiles TO {}",

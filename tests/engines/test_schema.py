@@ -126,12 +126,13 @@ def _described(connection: Connection) -> set[str]:
     rows = connection.execute(
         text(
             "SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)"
-            " FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 0"
+            " FROM pg_constraint WHERE connamespace = 'securecontext'::regnamespace AND conrelid <> 0"
             " AND conname NOT LIKE 'alembic%'"
-            " UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            " UNION ALL SELECT indexdef FROM pg_indexes"
+            " WHERE schemaname = 'securecontext' AND tablename <> 'alembic_version'"
             " UNION ALL SELECT concat_ws(' ', table_name, column_name, data_type, character_maximum_length,"
             " is_nullable, column_default, is_identity) FROM information_schema.columns"
-            " WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+            " WHERE table_schema = 'securecontext' AND table_name <> 'alembic_version'"
         )
     )
     return set(rows.scalars())
@@ -216,7 +217,9 @@ def _names(connection: Connection) -> set[str]:
     if connection.dialect.name == "sqlite":
         return set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
     return set(
-        connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars()
+        connection.exec_driver_sql(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'securecontext'"
+        ).scalars()
     )
 
 

@@ -38,7 +38,7 @@ def test_a_deleted_projects_folder_gets_a_new_one_and_the_old_one_stays_gone(hou
     assert new.id != old.id
     answer = house.ask("zc_recall_context", project=old)
     assert answer.error is not None and answer.error.code == "project_gone"
-    assert not house.app.project_path(old.id).exists()
+    assert not house.app.stores.path(old.id).exists()
     assert house.ask("zc_recall_context", project=new).error is None
 
 

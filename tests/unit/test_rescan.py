@@ -93,7 +93,7 @@ def test_what_is_stored_sealed_is_opened_mended_and_sealed_again(early, engine_o
 def test_a_chunk_that_somebody_planted_brings_no_sealed_word_into_the_index(early, engine_of_rules):
     early.remember("where", f"kestrel with {TOKEN}", classification="confidential")
     early.remember("bait", "platypus")
-    connection = sqlite3.connect(early.app.project_path(early.project.id))
+    connection = sqlite3.connect(early.app.stores.path(early.project.id))
     with connection:
         assert connection.execute("UPDATE chunks SET parent = 1").rowcount == 1
     connection.close()

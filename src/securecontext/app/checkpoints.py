@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from securecontext.app.recorders import log_of
 from securecontext.boundaries.keys import Keyring
@@ -28,7 +28,7 @@ EVERY = timedelta(seconds=60)
 """A ledger is signed and anchored when it has so many entries without a place, or one that is so old."""
 
 e = ledger_entries.c
-_waiting = select(e.ts).where(e.leaf_index.is_(None)).order_by(e.entry)
+_waiting = select(e.ts).where(e.log == bindparam("in_log"), e.leaf_index.is_(None)).order_by(e.entry)
 
 
 class Checkpoints:
@@ -52,12 +52,13 @@ class Checkpoints:
     def due(self, store: Store) -> bool:
         """Say whether a ledger waits for its checkpoint."""
         with store.read() as connection:
-            oldest = connection.execute(_waiting.limit(1)).scalar()
+            here = {"in_log": log_of(connection)}
+            oldest = connection.execute(_waiting.limit(1), here).scalar()
             if oldest is None:
                 return False
             if oldest <= timestamp(self._clock() - EVERY):
                 return True
-            return connection.execute(_waiting.limit(1).offset(EVERY_ENTRIES - 1)).first() is not None
+            return connection.execute(_waiting.limit(1).offset(EVERY_ENTRIES - 1), here).first() is not None
 
     def make(self, store: Store) -> None:
         """Place all entries of a ledger, sign it, and anchor that.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, insert
-
 from securecontext.app.recorders import log_of
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger import purge, sequencer
@@ -15,8 +13,8 @@ from securecontext.knowledge import archive
 from securecontext.operations.queue import announce
 from securecontext.pipeline import replay
 from securecontext.projects import census, predecessor, register
+from securecontext.storage import meta_rows
 from securecontext.storage.port import TextIndex, Transaction
-from securecontext.storage.tables import meta
 from securecontext.types.ids import timestamp
 from securecontext.types.ledger import EntryDraft
 from securecontext.types.places import Place
@@ -110,9 +108,10 @@ def recover(
     if stays is not None:
         token_register.revoke_all(connection, moment)
         for name, value in stays.items():
-            connection.execute(delete(meta).where(meta.c.name == name))
             if value:
-                connection.execute(insert(meta), {"name": name, "value": value})
+                meta_rows.put(connection, name, value)
+            else:
+                meta_rows.drop(connection, name)
     reclaiming.start_over(connection)
     transaction.record(draft)
 

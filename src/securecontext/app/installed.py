@@ -6,8 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import delete, insert, select, update
-
 from securecontext.boundaries.code.baseline import FILE, BaselineFile
 from securecontext.boundaries.code.installation import Installation
 from securecontext.boundaries.code.integrity import (
@@ -20,8 +18,8 @@ from securecontext.boundaries.code.integrity import (
     judge,
 )
 from securecontext.boundaries.keys import Keyring
+from securecontext.storage import meta_rows
 from securecontext.storage.port import Store, Transaction
-from securecontext.storage.tables import meta
 from securecontext.types.errors import Tampered, Unavailable, ZcError
 from securecontext.types.ledger import EntryDraft
 
@@ -140,8 +138,7 @@ class InstalledCode:
 
     def _remembered(self) -> str:
         with self._machine().read() as connection:
-            row = connection.execute(select(meta.c.value).where(meta.c.name == REMEMBERED)).scalar()
-        return str(row or "")
+            return meta_rows.read(connection, REMEMBERED) or ""
 
     def _accept(self, seen: Seen, found: Judgement, by: str = "") -> None:
         """Make what was seen the baseline. A crash between file and row leaves a finding, never a silent change."""
@@ -159,8 +156,7 @@ class InstalledCode:
         }
 
         def remember(transaction: Transaction) -> None:
-            transaction.connection.execute(delete(meta).where(meta.c.name == REMEMBERED))
-            transaction.connection.execute(insert(meta), [{"name": REMEMBERED, "value": mac}])
+            meta_rows.put(transaction.connection, REMEMBERED, mac)
             transaction.record(EntryDraft("system", "integrity", "", "call", body))
 
         self._machine().write(remember)
@@ -187,8 +183,8 @@ class InstalledCode:
 
 def remember_anew(transaction: Transaction, old: str, new: str) -> None:
     """Know the baseline that was accepted last by its MAC under another root; another one stays as it is."""
-    known = (meta.c.name == REMEMBERED) & (meta.c.value == old)
-    transaction.connection.execute(update(meta).where(known).values(value=new))
+    if meta_rows.read(transaction.connection, REMEMBERED) == old:
+        meta_rows.put(transaction.connection, REMEMBERED, new)
 
 
 def told(found: Sequence[Difference]) -> str:

@@ -21,7 +21,7 @@ from securecontext.boundaries.ledger.tail import LedgerRow, tail
 from securecontext.boundaries.ledger.verdict import Status, Verdict
 from securecontext.boundaries.ledger.verify_entries import Pace
 from securecontext.storage.port import Store
-from securecontext.storage.tables import ledger_entries, ledger_heads
+from securecontext.storage.tables import ledger_heads
 from securecontext.types.errors import Expired, Unavailable, ZcError
 from securecontext.types.ledger import EntryKind
 
@@ -153,6 +153,7 @@ class Ledgers:
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""
-        entries = connection.execute(select(func.max(ledger_entries.c.entry))).scalar() or 0
-        streams = connection.execute(select(func.count()).select_from(ledger_heads)).scalar() or 0
-        return int(entries), int(streams)
+        heads = ledger_heads.c
+        counted = select(func.sum(heads.seq), func.count()).where(heads.log == log_of(connection))
+        entries, streams = connection.execute(counted).one()
+        return int(entries or 0), int(streams)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
 from securecontext.boundaries import audit
 from securecontext.boundaries.keys import Keyring
+from securecontext.storage import meta_rows
 from securecontext.storage.port import Recorder
-from securecontext.storage.tables import meta
 from securecontext.types.errors import Tampered
 from securecontext.types.ids import new_id
 
@@ -25,11 +25,12 @@ def recorder(keyring: Keyring, kind: str, project: str) -> Callable[[Connection,
     """
 
     def open_recorder(connection: Connection, moment: datetime) -> Recorder:
-        known = {row.name: row.value for row in connection.execute(select(meta))}
+        known = meta_rows.read_all(connection)
         fresh = "log" not in known
         if fresh:
             known = {"kind": kind, "project": project, "log": new_id("log")}
-            connection.execute(insert(meta), [{"name": n, "value": v} for n, v in known.items()])
+            for name, value in known.items():
+                meta_rows.put(connection, name, value)
         if (known.get("kind"), known.get("project")) != (kind, project):
             raise Tampered(
                 "foreign_file",
@@ -51,9 +52,9 @@ def log_of(connection: Connection) -> str:
     Raises:
         Tampered: it does not say.
     """
-    found = connection.execute(select(meta.c.value).where(meta.c.name == "log")).scalar()
+    found = meta_rows.read(connection, "log")
     if found is None:
         raise Tampered(
             "no_log", "This database does not name its ledger.", "Restore a backup, or name another copy."
         )
-    return str(found)
+    return found

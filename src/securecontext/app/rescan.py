@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection
 
 from securecontext.app.rescan_tasks import inside, rescan_tasks
 from securecontext.app.stores import Stores
@@ -24,8 +24,8 @@ from securecontext.knowledge import rewriting as archive
 from securecontext.knowledge.archive import FACT
 from securecontext.memory import rewriting as memory
 from securecontext.pipeline import replay
+from securecontext.storage import meta_rows
 from securecontext.storage.port import Store, TextIndex, Transaction
-from securecontext.storage.tables import meta
 from securecontext.types.errors import Expired, Unavailable
 from securecontext.types.ledger import EntryDraft
 from securecontext.validators.secrets import Finding, JsonValue, engine_sees, redact, scan
@@ -117,14 +117,12 @@ class Rescan:
 
 def read_mark(connection: Connection) -> Mark | None:
     """Return the mark of a project's file; None where there is none."""
-    said = connection.execute(select(meta.c.value).where(meta.c.name == MARK)).scalar()
+    said = meta_rows.read(connection, MARK)
     return None if said is None else Mark(**json.loads(said))
 
 
 def _put_mark(connection: Connection, mark: Mark) -> None:
-    value = json.dumps(asdict(mark))
-    if connection.execute(update(meta).where(meta.c.name == MARK).values(value=value)).rowcount == 0:
-        connection.execute(insert(meta), {"name": MARK, "value": value})
+    meta_rows.put(connection, MARK, json.dumps(asdict(mark)))
 
 
 def _batch(connection: Connection, bodies: Bodies, project: str, mark: Mark) -> _Batch:

@@ -22,8 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import select
-
 from securecontext.app import chores
 from securecontext.app.backups import make_folder, sweep, trusted_here, unwritable
 from securecontext.app.checkpoints import Checkpoints
@@ -42,9 +40,8 @@ from securecontext.boundaries.ledger.signers import Signers
 from securecontext.boundaries.ledger.verdict import Status
 from securecontext.boundaries.ledger.verify import verify
 from securecontext.projects import register
-from securecontext.storage import copies, schema, sqlite
+from securecontext.storage import copies, meta_rows, schema, sqlite
 from securecontext.storage.port import Store
-from securecontext.storage.tables import meta
 from securecontext.types.errors import Conflict, InvalidInput, Unavailable, ZcError
 from securecontext.types.ledger import EntryDraft
 
@@ -255,8 +252,7 @@ class Restores:
         if member.name != MACHINE:
             return None
         with self._machine().read() as connection:
-            rows = connection.execute(select(meta).where(meta.c.name == REMEMBERED))
-            return {REMEMBERED: "", **{row.name: row.value for row in rows}}
+            return {REMEMBERED: meta_rows.read(connection, REMEMBERED) or ""}
 
     def _open(self, folder: Path, member: Member, keyring: Keyring) -> sqlite.SqliteStore:
         """Open a copy as the database that it says it is: with its own log, of the current schema and nothing more."""

@@ -15,10 +15,12 @@ import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import __version__
 from securecontext.app import replacing
 from securecontext.app.backups import Backups
+from securecontext.app.elsewhere import BackupsElsewhere
 from securecontext.app.folders import Folders
 from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
+from securecontext.app.placing import open_stores
 from securecontext.app.presence import Presence
 from securecontext.app.queue_turns import QueueTurns
 from securecontext.app.restore import Restores
@@ -26,7 +28,6 @@ from securecontext.app.retention import Retention
 from securecontext.app.rotation import Rotation
 from securecontext.app.secret_rules import SecretRules
 from securecontext.app.state import StoredState
-from securecontext.app.stores import Stores
 from securecontext.boundaries import secret_allowances
 from securecontext.boundaries.code.installation import Installation
 from securecontext.boundaries.crypto import StateEncryption
@@ -76,7 +77,7 @@ class App:
         presence: who is connected.
         queue: what is done for the work queues without being asked.
         secret_rules: the second set of rules against secrets.
-        stores: the database files.
+        stores: the databases.
         wakeups: who waits for others.
 
     Raises:
@@ -97,17 +98,19 @@ class App:
         self.data_keys = DataKeys(home / "keys", root, clock)
         self.bodies = Bodies(StateEncryption(self.data_keys), root)
         self.operator = Operator(home / "keys")
-        self.stores = Stores(home, keyring, clock, lambda store: self.ledgers.checkpoint(store))
+        self.stores = open_stores(settings, keyring, clock, lambda store: self.ledgers.checkpoint(store))
         self._folders = Folders(self.stores, settings.user_home, clock)
         others: list[Anchors] = [AnchorFile(settings.witness_file)] if settings.witness_file else []
         if settings.witness_git:
             others.append(GitNotes(settings.witness_git))
         self.ledgers = Ledgers(keyring, self.stores, AnchorFile(home / "logs" / ANCHORS), others, clock)
-        self.backups = Keeping(
-            Backups(home, keyring, self.data_keys, self.ledgers.checkpoints, clock),
-            Restores(home, keyring, self.data_keys, settings.machine_secret, lambda: self.machine, clock),
-            self.stores,
-        )
+        self.backups: Keeping | BackupsElsewhere = BackupsElsewhere()
+        if settings.postgres_url is None:
+            self.backups = Keeping(
+                Backups(home, keyring, self.data_keys, self.ledgers.checkpoints, clock),
+                Restores(home, keyring, self.data_keys, settings.machine_secret, lambda: self.machine, clock),
+                self.stores,
+            )
         self.secret_rules = SecretRules(home, self.stores, self.bodies, settings.all_secret_rules)
         secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
         rotation.of_skills(lambda: self.machine, remember_anew)
@@ -145,9 +148,9 @@ class App:
         """
         return self.stores.project(project)
 
-    def project_path(self, project: str) -> Path:
-        """Return the file of a project's store."""
-        return self.stores.path(project)
+    def kept_in(self, project: str) -> str:
+        """Return the name of what keeps a project's store; empty when nothing of it is there."""
+        return self.stores.kept_in(project)
 
     def locate(self, path: str, scope: str = "") -> Place:
         """Return what a folder is as a project, without registering it."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -26,16 +25,14 @@ from securecontext.app.state_reading import (
     tokens_that_count,
     trees,
 )
-from securecontext.app.stores import Stores
+from securecontext.app.stores import MACHINE, Stores
 from securecontext.boundaries.keys import Keyring
 from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TEXTS, TOKENS, TREES, flaws
-from securecontext.storage import copies, schema
 from securecontext.types.errors import ZcError
 from securecontext.types.ledger import EntryDraft
 from securecontext.types.state import Flaw
 
 log = logging.getLogger("securecontext.state")
-MACHINE = "machine"
 
 
 def _go_on() -> None:
@@ -84,7 +81,7 @@ class StoredState:
 
     def _look(self, where: str) -> list[Flaw]:
         try:
-            with self._reading(where) as connection:
+            with self._stores.reading(where) as connection:
                 return [] if connection is None else self._flaws(where, connection)
         except ZcError as error:
             return [_unreadable(where, error.code)]
@@ -95,19 +92,6 @@ class StoredState:
         ) as error:  # columns hold what no writer of ours puts there
             return [_unreadable(where, type(error).__name__)]
 
-    @contextmanager
-    def _reading(self, where: str) -> Iterator[Connection | None]:
-        """Yield a connection that sees one state; None where an older version wrote it, which its first use changes."""
-        store = self._stores.machine if where == MACHINE else self._stores.opened(where)
-        path = self._stores.path(where)
-        if store is None and not path.exists():
-            yield None  # what is missing is told by whoever needs it, and by `zc recover`
-            return
-        with store.read() if store is not None else copies.open_copy(path) as connection:
-            if store is None:
-                connection.exec_driver_sql("BEGIN")  # of another service's file, too, one state is seen
-            yield connection if schema.current_revision(connection) == schema.CURRENT else None
-
     def _flaws(self, where: str, connection: Connection) -> list[Flaw]:
         moment = self._clock()
         name = log_of(connection)
@@ -116,9 +100,9 @@ class StoredState:
         found += flaws(where, TREES, trees(connection, name))
         if where == MACHINE:
             return found + flaws(where, TOKENS, tokens_that_count(connection, self._token_key, moment))
-        found += flaws(where, NOTEBOOKS, notebooks(connection))
-        found += flaws(where, TASKS, task_leases(connection, moment))
-        return found + flaws(where, TEXTS, sealed_texts(connection))
+        found += flaws(where, NOTEBOOKS, notebooks(connection, where))
+        found += flaws(where, TASKS, task_leases(connection, where, moment))
+        return found + flaws(where, TEXTS, sealed_texts(connection, where))
 
     def _enter(self, flaw: Flaw) -> None:
         log.error("the stored state is not as it always is: %s %s", flaw.code, flaw.sentence())

@@ -97,32 +97,35 @@ def trees(connection: Connection, log: str) -> Iterator[TreeState]:
     yield TreeState(log, -1 if placed is None else placed, (signed or 0) - 1)
 
 
-def notebooks(connection: Connection) -> Iterator[NotebookState]:
+def notebooks(connection: Connection, project: str) -> Iterator[NotebookState]:
     """Yield the notebooks of a project."""
     f = facts.c
-    counted = select(f.project, f.agent, func.count()).where(f.state == "active").group_by(f.project, f.agent)
-    for project, agent, count in connection.execute(counted):
+    active = (f.project == project, f.state == "active")
+    for agent, count in connection.execute(select(f.agent, func.count()).where(*active).group_by(f.agent)):
         yield NotebookState(f"{project}/{agent}", count, CEILING)
 
 
-def task_leases(connection: Connection, moment: datetime) -> Iterator[TaskLeaseState]:
+def task_leases(connection: Connection, project: str, moment: datetime) -> Iterator[TaskLeaseState]:
     """Yield the tasks of a project that are claimed."""
     t = tasks.c
     longest = timestamp(moment + TASK_LEASE + CLOCKS)
-    claimed = select(t.role, t.task_id, t.fence, t.claimed_by, t.due_at).where(in_state("claimed"))
+    claimed = select(t.role, t.task_id, t.fence, t.claimed_by, t.due_at).where(
+        in_state("claimed"), t.project == project
+    )
     for row in connection.execute(claimed.order_by(t.task)):
         name = f"{row.role}/{row.task_id}"
         yield TaskLeaseState(name, row.fence, row.claimed_by or "", row.due_at or "", longest)
 
 
-def sealed_texts(connection: Connection) -> Iterator[SealedState]:
+def sealed_texts(connection: Connection, project: str) -> Iterator[SealedState]:
     """Yield the texts of a project whose class has them stored sealed."""
     for letter, table, row, text in (
         ("m", facts, facts.c.fact, facts.c.value),
         ("d", documents, documents.c.document, documents.c.content),
     ):
         begin = func.substr(text, 1, len(bodies.MARK))
-        for number, found in connection.execute(select(row, begin).where(is_sealed(table)).order_by(row)):
+        sealed = (table.c.project == project, is_sealed(table))
+        for number, found in connection.execute(select(row, begin).where(*sealed).order_by(row)):
             yield SealedState(f"{letter}{number}", found == bodies.MARK)
 
 

@@ -1,33 +1,36 @@
-"""The database files of one installation: opened at their first use, ended, emptied, removed, made anew."""
+"""The stores of one installation: opened at their first use, noted, frozen, ended, closed. What keeps them is below.
+
+Two kinds of `Stores` say what keeps them: `app.files` (a SQLite file each) and `app.shared` (one PostgreSQL database).
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from securecontext.app import chores
-from securecontext.app.recorders import recorder
-from securecontext.boundaries.keys import Keyring
-from securecontext.projects import census, emptying, register
-from securecontext.storage import aside, copies, sqlite
+from securecontext.projects import census, register
 from securecontext.storage.port import Store
-from securecontext.types.errors import Expired, Unavailable, ZcError
+from securecontext.types.errors import Expired, ZcError
 from securecontext.types.ids import timestamp
 
 log = logging.getLogger("securecontext.stores")
+MACHINE = "machine"
+"""Names the machine's store beside those of projects."""
 
 
-class Stores:
+class Stores(ABC):
     """The machine's store and those of the projects. Safe to share by threads.
 
     Args:
-        home: the data folder.
-        keyring: holds the keys of the ledgers.
         clock: the present moment.
         before_closing: is given each store that is about to be closed.
 
@@ -35,15 +38,7 @@ class Stores:
         changes: grows when what is known of projects may not be true any more.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        keyring: Keyring,
-        clock: Callable[[], datetime],
-        before_closing: Callable[[Store], None],
-    ) -> None:
-        self._home = home
-        self._keyring = keyring
+    def __init__(self, clock: Callable[[], datetime], before_closing: Callable[[Store], None]) -> None:
         self._clock = clock
         self._before_closing = before_closing
         self._lock = threading.RLock()
@@ -52,10 +47,67 @@ class Stores:
         self._ended: set[str] = set()
         self._ending: dict[str, Store] = {}
         """Stores of projects that end just now: they are read, and take no more writes."""
-        self._emptied: set[str] = set()
         self._settling = threading.Lock()
         self._frozen: Callable[[], ZcError] | None = None
         self.changes = 0
+
+    # What keeps the stores
+
+    @abstractmethod
+    def _open_machine(self) -> Store:
+        """Open the machine's store."""
+
+    @abstractmethod
+    def _open(self, project: str) -> Store:
+        """Open the store of a project, and keep that it was made."""
+
+    @abstractmethod
+    def _empty(self, entry: register.Entry) -> None:
+        """Delete what a merged project held, but not its ledger. Can be repeated."""
+
+    @abstractmethod
+    def _remove(self, project: str) -> None:
+        """Remove all that is kept of a deleted project. Can be repeated."""
+
+    @abstractmethod
+    def _settle_ended(self) -> None:
+        """Finish what a crash left of ended projects."""
+
+    @abstractmethod
+    def kept_in(self, project: str) -> str:
+        """Return the name of what keeps a project's store; empty when nothing of it is there."""
+
+    @abstractmethod
+    def reading(self, where: str) -> AbstractContextManager[Connection | None]:
+        """Yield a connection that sees one state of a store, opened or not; None where it has no current schema."""
+
+    @abstractmethod
+    def told(self) -> dict[str, object]:
+        """Return what keeps the stores and where, for people: never a password."""
+
+    @abstractmethod
+    def largest(self, beyond: int) -> int:
+        """Return the bytes of the largest project; below ``beyond`` what is cheaper to know will do."""
+
+    @abstractmethod
+    def set_aside(self) -> Sequence[tuple[Path, Path | None]]:
+        """Return the files that were set aside as broken (name they had, where they are kept), or are missing."""
+
+    @abstractmethod
+    def recover(self, path: Path) -> None:
+        """Let a fresh file be made in place of one that was set aside, or is missing."""
+
+    @abstractmethod
+    def _say_ends(self, project: str) -> None:
+        """Let other services know that a project ends."""
+
+    @abstractmethod
+    def _say_goes_on(self, project: str) -> None:
+        """Let other services know that a project does not end after all."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Release what the closed stores shared."""
 
     # Opening
 
@@ -71,42 +123,12 @@ class Stores:
                 self._machine = self._open_machine()
             return self._machine
 
-    def _open_machine(self) -> Store:
-        path = self._home / "machine.db"
-        with suppress(OSError, ZcError):  # what is wrong with it is told below
-            aside.refuse_if_set_aside(path)
-            if path.stat().st_size == 0:  # it holds nothing that a person could decide about
-                log.warning("%s was empty; it is kept as %s", path, aside.set_aside(path).name)
-                aside.recover(path)
-        machine = sqlite.SqliteStore(path, self._clock, recorder(self._keyring, "machine", ""))
-        try:
-            with machine.read() as connection:
-                lost = register.is_empty(connection)
-            if lost:
-                self._register_anew(machine)
-        except BaseException:
-            machine.close()
-            raise
-        return machine
-
-    def _register_anew(self, machine: Store) -> None:
-        """Fill an empty register from what the projects' files say: the old one was lost, or set aside as broken."""
-        found = []
-        for file in sorted((self._home / "projects").glob("*.db")):
-            with suppress(ZcError), copies.open_copy(file) as connection:
-                noted = census.read(connection)
-                if noted is not None and noted.project == file.stem:
-                    found.append(noted)
-        if found:
-            moment = timestamp(self._clock())
-            machine.write(partial(chores.rebuild, found=found, moment=moment))
-
     def project(self, project: str) -> Store:
         """Return the store of a project, opening it if need be.
 
         Raises:
             Expired: the project was merged or deleted while its caller held on to it.
-            Unavailable: its file cannot be used, or is gone although the project was used before.
+            Unavailable: what keeps it cannot be used, or is gone although the project was used before.
         """
         with self._lock:
             if project in self._ended:
@@ -117,31 +139,6 @@ class Stores:
                 store = self._projects[project] = self._open(project)
                 self.note(store, project)
             return store
-
-    def _open(self, project: str) -> Store:
-        path = self.path(project)
-        with self.machine.read() as connection:
-            known = register.has_file(connection, project)
-        if known and not path.exists():
-            aside.refuse_if_set_aside(path)
-            raise Unavailable(
-                "database_missing",
-                f"{path} is gone, although the project was used before.",
-                "Put it back, or start with a fresh one: `zc recover --yes`.",
-            )
-        store = sqlite.SqliteStore(path, self._clock, recorder(self._keyring, "project", project))
-        if not known:
-            moment = timestamp(self._clock())
-            try:
-                self.machine.write(partial(chores.keep_file, project=project, moment=moment))
-            except BaseException:
-                store.close()
-                raise
-        return store
-
-    def path(self, project: str) -> Path:
-        """Return the file of a project's store."""
-        return self._home / "projects" / f"{project}.db"
 
     def note(self, store: Store, project: str) -> None:
         """Let the project's file say what leads to it."""
@@ -220,6 +217,13 @@ class Stores:
             store = self.project(project)
             self._ended.add(project)
             self._ending[project] = self._projects.pop(project)
+        try:
+            self._say_ends(project)
+        except BaseException:
+            with self._lock:
+                self._ended.discard(project)
+                self._projects[project] = self._ending.pop(project)
+            raise
         store.end(gone)  # not under the lock: what is queued may wait for it
         return store
 
@@ -239,62 +243,15 @@ class Stores:
                 case "merged":
                     self._empty(entry)
                 case "deleted":
-                    self._remove_files(project)
+                    with suppress(Expired):  # another service ends it too
+                        self._say_ends(project)
+                    self._remove(project)
                 case _:
+                    self._say_goes_on(project)
                     with self._lock:
                         self._ended.discard(project)
 
-    def _empty(self, entry: register.Entry) -> None:
-        """Delete what a merged project held, but not its ledger."""
-        path = self.path(entry.id)
-        if path.exists():
-            store = sqlite.SqliteStore(path, self._clock, recorder(self._keyring, "project", entry.id))
-            try:
-                with store.read() as connection:
-                    done = census.merged_into(connection) is not None
-                if not done:
-                    target = entry.merged_into or ""
-                    store.write(partial(emptying.empty, text=store.text, project=entry.id, target=target))
-            finally:
-                store.close()
-        self._emptied.add(entry.id)
-
-    def _remove_files(self, project: str) -> None:
-        path = self.path(project)
-        # The file itself last: while it is there, the deletion can be asked for again.
-        for file in sorted(path.parent.glob(f"*{path.name}*"), key=lambda each: each == path):
-            try:
-                file.unlink(missing_ok=True)
-            except OSError as error:
-                raise Unavailable(
-                    "file_not_removed",
-                    f"The project is deleted, but {file} could not be removed ({error.strerror}).",
-                    "Let its folder be written to, then delete the project again.",
-                ) from error
-
     # Life
-
-    def set_aside(self) -> Sequence[tuple[Path, Path | None]]:
-        """Return the files that were set aside as broken (name they had, where they are kept), or are missing."""
-        found: dict[Path, Path | None] = {**aside.found_in(self._home, self._home / "projects")}
-        with suppress(ZcError), self.machine.read() as connection:
-            for project in register.with_files(connection):
-                if not self.path(project).exists():
-                    found.setdefault(self.path(project), None)
-        return list(found.items())
-
-    def recover(self, path: Path) -> None:
-        """Let a fresh file be made in place of one that was set aside, or is missing."""
-        with self._lock:
-            broken, self._machine = (
-                (self._machine, None) if path.parent == self._home else (None, self._machine)
-            )
-        if broken is not None:
-            broken.close()
-        self.forget(path.stem)
-        aside.recover(path)
-        if path == self.path(path.stem):
-            self.machine.write(lambda transaction: register.give_up_file(transaction.connection, path.stem))
 
     def tidy(self) -> None:
         """Drop what has expired: documents past their time, kept answers; finish what a crash left of ended projects.
@@ -311,19 +268,6 @@ class Stores:
             machine.write(partial(chores.drop_tokens, moment=moment))
         self._settle_ended()
 
-    def _settle_ended(self) -> None:
-        there = {file.name.lstrip(".").partition(".")[0] for file in (self._home / "projects").glob("*")}
-        if not there:  # nobody has stored anything yet
-            return
-        with self.machine.read() as connection:
-            ended = register.every(connection, ("merged", "deleted"))
-        for entry in ended:
-            if entry.id in there and (entry.state == "deleted" or entry.id not in self._emptied):
-                try:
-                    self.settle(entry.id)
-                except ZcError as error:
-                    log.warning("project %s, which is %s: %s", entry.id, entry.state, error)
-
     def close(self) -> None:
         """Finish what is queued and close every store."""
         with self._lock:
@@ -337,6 +281,7 @@ class Stores:
             if self._frozen is None:  # otherwise it was done when the writing ended
                 self._before_closing(store)
             store.close()
+        self._let_go()
 
 
 def gone() -> ZcError:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection
 
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keyring import aead
 from securecontext.boundaries.keys import Keyring
-from securecontext.storage.tables import meta
+from securecontext.storage import meta_rows
 from securecontext.types.errors import InvalidInput, LimitReached, NotFound
 from securecontext.validators.secrets import FINGERPRINT_DIGITS
 
@@ -48,7 +48,7 @@ def fingerprint_key(keyring: Keyring) -> bytes:
 
 def read(connection: Connection) -> list[Allowance]:
     """Return the list, in the order of its making."""
-    said = connection.execute(select(meta.c.value).where(meta.c.name == _NAME)).scalar()
+    said = meta_rows.read(connection, _NAME)
     return [] if said is None else [Allowance(**each) for each in json.loads(said)]
 
 
@@ -101,7 +101,5 @@ def remove(connection: Connection, fingerprint: str) -> list[Allowance]:
 
 def _changed(connection: Connection, change: Callable[[list[Allowance]], list[Allowance]]) -> list[Allowance]:
     left = change(read(connection))
-    value = json.dumps([asdict(each) for each in left])
-    if connection.execute(update(meta).where(meta.c.name == _NAME).values(value=value)).rowcount == 0:
-        connection.execute(insert(meta), {"name": _NAME, "value": value})
+    meta_rows.put(connection, _NAME, json.dumps([asdict(each) for each in left]))
     return left

@@ -128,11 +128,13 @@ def _database(home: Path) -> Check:
     if aside:
         return Check("database", Health.FAIL, f"set aside as broken: {', '.join(aside)}", "See `zc recover`.")
     reply = ask("zc_status", {})
-    size = sum(p.stat().st_size for p in (home / "projects").glob("*.db"))
+    kept = (running() or {}).get("database", {})
+    where = f" in PostgreSQL ({kept['where']})" if kept.get("engine") == "postgres" else ""
     return Check(
         "database",
         Health.OK,
-        f"project {reply.structured['project']}, {reply.structured['facts']} facts; {size >> 10} KiB in all",
+        f"project {reply.structured['project']}, {reply.structured['facts']} facts; "
+        f"{int(kept.get('bytes', 0)) >> 10} KiB in all{where}",
     )
 
 

@@ -13,11 +13,13 @@ from securecontext.cli import (
     audit,
     bench,
     client,
+    database,
     derive,
     doctor,
     escrow,
     files,
     git_hooks,
+    moving,
     operator,
     queue,
     service,
@@ -111,6 +113,8 @@ app.add_typer(operator.app, name="operator")
 app.add_typer(git_hooks.app, name="hooks")
 app.add_typer(client.install, name="install")
 app.command("uninstall")(client.uninstall)
+app.add_typer(database.app, name="db")
+app.add_typer(moving.app, name="migrate")
 app.command("doctor")(doctor.doctor)
 
 

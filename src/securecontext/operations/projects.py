@@ -196,13 +196,18 @@ class DeleteOutput(Output):
     file: str
 
 
+def _ledger(out: DeleteOutput) -> str:
+    # In a shared database a service may delete no entry, and says no more than it did.
+    return "ledger" if out.file.endswith(".db") else "what its ledger says was done"
+
+
 @operation(
     "project.delete",
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.DESTROYS,
     audience=Standing.PERSON,
     render=lambda out: (
-        f"Deleted {out.name} ({out.id}): memory, archive and ledger. The machine's ledger has the deletion."
+        f"Deleted {out.name} ({out.id}): memory, archive and {_ledger(out)}. The machine's ledger has the deletion."
     ),
     needs_project=False,
     on_machine=True,
@@ -221,10 +226,10 @@ def delete_project(context: Context, given: DeleteInput) -> DeleteOutput:
             "Say so with --yes (confirm: true).",
             project=entry.id,
         )
-    file = context.world.project_path(entry.id)
-    if entry.state == "deleted" and not file.exists():
+    kept = context.world.kept_in(entry.id)
+    if entry.state == "deleted" and not kept:
         raise Conflict(
             "project_not_active", "That project is deleted already.", "See `zc project list --all`."
         )
     register.remove(context.connection, entry.id)
-    return DeleteOutput(id=entry.id, name=entry.name, file=file.name)
+    return DeleteOutput(id=entry.id, name=entry.name, file=kept)

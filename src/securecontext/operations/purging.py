@@ -128,7 +128,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
         bodies, kept = bodies + purged.bodies, kept + purged.kept
         for principal, first, last in purged.spans:
             start = timestamp(parse_timestamp(first) - LONGEST_CALL)
-            replay.drop_of(context.connection, principal, start, last)
+            replay.drop_of(context.connection, principal, context.here.id, start, last)
         gone, again = _withdraw(context, session, by)
         facts, back = facts + gone, back + again
         texts = archive.of_session(context.connection, context.here.id, session, by)

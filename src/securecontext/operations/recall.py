@@ -256,7 +256,7 @@ def status(context: Context, given: StatusInput) -> StatusOutput:
         },
         documents=counted.get("text", 0),
         summaries=counted.get("summary", 0),
-        size_kib=context.world.project_path(context.here.id).stat().st_size // 1024,
+        size_kib=context.world.store(context.here.id).used(0) // 1024,
         schema_revision=schema.CURRENT,
         search="words (BM25)",
         ledger_entries=entries,

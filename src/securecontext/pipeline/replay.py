@@ -102,11 +102,11 @@ def keep(connection: Connection, call: Call, request_digest: str, answer: dict[s
     )
 
 
-def drop_of(connection: Connection, principal: str, first: str, last: str) -> None:
-    """Drop the answers that were kept for a principal between two timestamps."""
+def drop_of(connection: Connection, principal: str, project: str, first: str, last: str) -> None:
+    """Drop the answers that were kept for a principal, in a project, between two timestamps."""
     connection.execute(
         delete(idempotency).where(
-            idempotency.c.scope.startswith(f"{principal}/", autoescape=True),
+            idempotency.c.scope.startswith(f"{principal}/{project}/", autoescape=True),
             idempotency.c.created_at.between(first, last),
         )
     )

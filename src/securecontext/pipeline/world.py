@@ -290,8 +290,8 @@ class World(Protocol):
     def store(self, project: str) -> Store:
         """Return the store of a project, opening it if need be."""
 
-    def project_path(self, project: str) -> Path:
-        """Return the file of a project's store."""
+    def kept_in(self, project: str) -> str:
+        """Return the name of what keeps a project's store; empty when nothing of it is there."""
 
     def find_project(self, path: str, scope: str, owner: str = "") -> Project:
         """Return the project of a folder, of another user where an owner is named; a folder that is new gets one."""

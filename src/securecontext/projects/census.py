@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert
 
 from securecontext.projects import register
-from securecontext.storage.tables import meta, projects
+from securecontext.storage import meta_rows
+from securecontext.storage.tables import projects
 
 _PLACES, _MERGED = "places", "merged_into"
 
@@ -35,8 +36,7 @@ class Noted:
 
 def read(connection: Connection) -> Noted | None:
     """Return what a project's file says; None for a file that says nothing."""
-    names = ("project", _PLACES, _MERGED)
-    said = {row.name: row.value for row in connection.execute(select(meta).where(meta.c.name.in_(names)))}
+    said = meta_rows.read_all(connection)
     if not said.get("project") or _PLACES not in said:
         return None
     places = json.loads(said[_PLACES])
@@ -47,18 +47,17 @@ def read(connection: Connection) -> Noted | None:
 
 def note(connection: Connection, name: str, aliases: Sequence[str], moment: str) -> None:
     """Write into the project's file what leads to it."""
-    _put(connection, _PLACES, json.dumps({"name": name, "aliases": list(aliases), "moment": moment}))
+    meta_rows.put(connection, _PLACES, json.dumps({"name": name, "aliases": list(aliases), "moment": moment}))
 
 
 def note_merged(connection: Connection, target: str) -> None:
     """Write into the project's file that it went into another one."""
-    _put(connection, _MERGED, target)
+    meta_rows.put(connection, _MERGED, target)
 
 
 def merged_into(connection: Connection) -> str | None:
     """Return the project that this file's project went into, if its file was told."""
-    found = connection.execute(select(meta.c.value).where(meta.c.name == _MERGED)).scalar()
-    return None if found is None else str(found)
+    return meta_rows.read(connection, _MERGED)
 
 
 def rebuild(connection: Connection, found: Sequence[Noted], moment: str) -> int:
@@ -82,8 +81,3 @@ def rebuild(connection: Connection, found: Sequence[Noted], moment: str) -> int:
         for alias in noted.aliases if noted.merged_into is None else ():
             register.point(connection, alias, noted.project, moment)
     return len(found)
-
-
-def _put(connection: Connection, name: str, value: str) -> None:
-    if connection.execute(update(meta).where(meta.c.name == name).values(value=value)).rowcount == 0:
-        connection.execute(insert(meta), {"name": name, "value": value})

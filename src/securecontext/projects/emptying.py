@@ -46,7 +46,8 @@ def empty(transaction: Transaction, *, text: TextIndex, project: str, target: st
     text.scrub(connection)
     for table in HELD:
         connection.execute(delete(table).where(table.c.project == project))
-    connection.execute(delete(idempotency))
+    answers = idempotency.c.scope.like(f"%/{project}/%")  # a project's id holds no wildcard
+    connection.execute(delete(idempotency).where(answers))
     census.note_merged(connection, target)
     body = {"operation": "project.merge", "outcome": "ok", "arguments": {"target": target}}
     transaction.record(EntryDraft("system", "projects", "", "call", body))

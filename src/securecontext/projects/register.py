@@ -10,7 +10,8 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, updat
 from securecontext.contracts import ensure, require
 from securecontext.contracts.session import has_a_moment
 from securecontext.projects.identity import lies_beside, marks, tree_at
-from securecontext.storage.tables import meta, project_aliases, projects
+from securecontext.storage import meta_rows
+from securecontext.storage.tables import project_aliases, projects
 from securecontext.types.errors import Conflict, NotFound
 from securecontext.types.places import Place
 
@@ -208,7 +209,7 @@ def is_empty(connection: Connection) -> bool:
 
 def has_file(connection: Connection, project: str) -> bool:
     """Say whether the project's file was made: it is missed if it is not there."""
-    return connection.execute(select(meta.c.name).where(meta.c.name == _FILE + project)).first() is not None
+    return meta_rows.read(connection, _FILE + project) is not None
 
 
 def with_files(connection: Connection) -> list[str]:
@@ -221,12 +222,12 @@ def with_files(connection: Connection) -> list[str]:
 
 def keep_file(connection: Connection, project: str, moment: str) -> None:
     """Keep that the project's file was made."""
-    connection.execute(insert(meta), {"name": _FILE + project, "value": moment})
+    meta_rows.put(connection, _FILE + project, moment)
 
 
 def give_up_file(connection: Connection, project: str) -> None:
     """Let a file be made for the project as if it had none."""
-    connection.execute(delete(meta).where(meta.c.name == _FILE + project))
+    meta_rows.drop(connection, _FILE + project)
 
 
 @require(lambda source, target: source != target, "a project is not merged into itself")

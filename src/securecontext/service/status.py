@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securecontext import __version__
@@ -46,6 +45,7 @@ class Status:
             "connections": self._listener.open - 1 + self._doors.http_clients,
             "memory_mb": round(usage.resident_bytes() / limits.MB, 1),
             "idle_minutes": self._app.settings.idle_minutes,
+            "database": self._app.stores.told(),
             "secret_rules": self._app.secret_rules.state,
             "secret_rules_trouble": self._app.secret_rules.trouble,
             "limits": self._limits(),
@@ -55,8 +55,7 @@ class Status:
         """Return what is used of each limit, and the limit."""
         at = self._app.limits
         http = usage.within_files(limits.HTTP_CONNECTIONS, limits.FILES_FOR_HTTP)
-        sizes = (_size(file) for file in (self._app.settings.home / "projects").glob("*.db"))
-        largest = max(sizes, default=0)
+        largest = self._app.stores.largest(int(at.quota_mb * limits.MB))
         return {
             "connections": [self._listener.open - 1, self._listener.most],
             "http_connections": [self._doors.http_clients, http],
@@ -65,10 +64,3 @@ class Status:
             "memory_mb": [round(usage.resident_bytes() / limits.MB, 1), at.memory_mb],
             "largest_project_mb": [round(largest / limits.MB, 1), at.quota_mb],
         }
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:  # it was deleted meanwhile
-        return 0

@@ -1,29 +1,34 @@
-"""The PostgreSQL engine: psycopg 3, a bounded pool, every statement limited in time.
+"""The PostgreSQL engine: one database holds the machine's rows and those of all projects; rows name their project.
 
-One database carries all projects and the machine; rows name their project. Writers take turns as on SQLite, with the
-same `Writer`; readers see one snapshot and cannot write.
+Writers take turns as on SQLite, with the same `Writer`, and beyond this service too: whoever writes into a project
+holds its advisory lock until the commit, so that several services on one database are one writer. Readers see one
+snapshot and cannot write.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeVar
 
-import sqlalchemy
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from securecontext.storage import schema, tables
+from securecontext.storage.meta_rows import STORE
 from securecontext.storage.notices_postgres import CHANNEL
 from securecontext.storage.port import Recorder, Transaction
+from securecontext.storage.postgres_address import open_postgres as open_postgres
+from securecontext.storage.postgres_errors import translated
+from securecontext.storage.postgres_size import size_of
 from securecontext.storage.search_postgres import PostgresTextIndex
-from securecontext.storage.writer import Writer
-from securecontext.types.errors import InvalidInput, Unavailable, ZcError
+from securecontext.storage.writer import Undecided, Writer
+from securecontext.types.errors import Unavailable, ZcError
 
 T = TypeVar("T")
+Sign = Callable[[int, int], str]
 
 _LEAF = tables.ledger_entries.c.leaf_index
 for index, where in (
@@ -39,62 +44,31 @@ for index, where in (
 ):
     index.dialect_options["postgresql"]["where"] = where
 
-STATEMENT_TIMEOUT_MS: Final = 30_000
-CONNECT_TIMEOUT_S: Final = 10
-POOL_SIZE: Final = 10
 _CLOCK: Final = text("SELECT clock_timestamp()")
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :topic)")
-_MIGRATION_LOCK: Final = 0x5EC0_0001
-"""Advisory lock key: services that start together migrate one after another."""
+_WRITERS: Final = 0x5EC0_0002
+"""First half of the advisory locks of writers; the second half is made of the store's name."""
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(:kind, :store), CAST(pg_current_xact_id() AS text)")
+_BEGAN = text("SELECT pg_backend_pid(), (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint")
+_SAY = text("SELECT set_config('zc.context', :context, true)")
+_ENDED_HOW = text("SELECT pg_xact_status(CAST(:xact AS xid8))")
 
 
-def open_postgres(url: str) -> Engine:
-    """Return an engine for the database at ``url``; nothing is connected yet.
+def take_turn(connection: Connection, name: str) -> str:
+    """Wait until nobody else writes into a store, in whichever service; return the transaction's id."""
+    turn = {"kind": _WRITERS, "store": _number_of(name)}
+    return str(connection.execute(_TAKE_TURN, turn).one()[1])
 
-    Args:
-        url: ``postgresql://user:password@host/database``, libpq's parameters after the question mark.
 
-    Returns:
-        An engine with at most `POOL_SIZE` connections. A connection that the server dropped is replaced unseen, a
-        statement ends after `STATEMENT_TIMEOUT_MS`, and a commit returns once it is on the server's disk.
+def act(connection: Connection, sign: Sign | None) -> None:
+    """Say who acts in the transaction that is open, or begins now: without that there is no row under the policies."""
+    if sign is not None:
+        backend, began = connection.execute(_BEGAN).one()
+        connection.execute(_SAY, {"context": sign(int(backend), int(began))})
 
-    Raises:
-        InvalidInput: ``postgres_url`` when it is not such an address (the address is not repeated: it may hold a
-            password).
-        Unavailable: ``postgres_driver_missing`` when psycopg is not installed.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None or parsed.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
-        raise InvalidInput(
-            "postgres_url",
-            "This is not the address of a PostgreSQL database.",
-            "Write it as postgresql://user:password@host:5432/database.",
-        )
-    settings = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=on -c timezone=UTC"
-    given = parsed.query.get("options")
-    options = f"{given} {settings}" if isinstance(given, str) else settings
-    try:
-        return sqlalchemy.create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=STATEMENT_TIMEOUT_MS / 1000,
-            pool_pre_ping=True,
-            connect_args={
-                "options": options,
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "securecontext",
-            },
-        )
-    except ModuleNotFoundError as error:
-        raise Unavailable(
-            "postgres_driver_missing",
-            "The driver for PostgreSQL is not installed.",
-            "Install it with `pip install 'securecontext[postgres]'`.",
-        ) from error
+
+def _nothing(connection: Connection) -> None:
+    """Ask nothing before a batch."""
 
 
 class PostgresStore:
@@ -102,14 +76,22 @@ class PostgresStore:
 
     Args:
         engine: from `open_postgres`; it stays the caller's, who may share it between stores and disposes of it.
-        name: of the project (or machine) whose writer this is, for its thread's name.
+        name: of the project (or machine) whose rows these are.
         clock: the moment for ledger entries.
         open_recorder: makes the store's ledger from a connection inside the first transaction; None for none.
+        store: names the store among its like in ``meta``; see `meta_rows`.
+        sign: makes the context of a transaction out of its backend's process id and its begin (microseconds since the
+            epoch); None for a login that no policy concerns.
+        admit: called in each write transaction once nobody else writes into this project; raises where nobody may.
 
     Raises:
-        Unavailable: the server cannot be reached, or does not let this login do what is needed.
+        Unavailable: the server cannot be reached, does not let this login do what is needed, or its schema is not
+            there or of an older release (``schema_older``): `zc db migrate` makes it.
         Conflict: the schema was written by a newer release.
     """
+
+    keeps_connection: Final = False
+    """Connections are few, and stores are many."""
 
     def __init__(
         self,
@@ -117,13 +99,23 @@ class PostgresStore:
         name: str,
         clock: Callable[[], datetime],
         open_recorder: Callable[[Connection, datetime], Recorder] | None = None,
+        *,
+        store: str = "",
+        sign: Sign | None = None,
+        admit: Callable[[Connection], None] = _nothing,
     ) -> None:
-        self._engine = engine
-        self._readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._name = name
+        self._engine = engine.execution_options(**{STORE: store})
+        self._readers = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._sign = sign
+        self._admit = admit
         self._text = PostgresTextIndex()
+        self._transaction = ""
         try:
             recorder = self._prepare(clock, open_recorder)
-        except DBAPIError as error:
+        except (DBAPIError, TimeoutError) as error:
             raise self.translate(error) from error
         self._writer = Writer(name, self, recorder, clock)
 
@@ -132,8 +124,15 @@ class PostgresStore:
     ) -> Recorder | None:
         with self._engine.begin() as connection:
             if schema.needs_upgrade(connection):
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-                schema.upgrade(connection)
+                raise Unavailable(
+                    "schema_older",
+                    "The tables in this database are of an older SecureContext, or not there yet.",
+                    "Bring them up to date as the database's administrator: `zc db migrate`.",
+                    needed=schema.CURRENT,
+                )
+            take_turn(connection, self._name)
+            act(connection, self._sign)
+            self._admit(connection)
             recorder = open_recorder(connection, clock()) if open_recorder else None
         if recorder is not None:
             recorder.committed()
@@ -149,14 +148,16 @@ class PostgresStore:
         """Yield a connection that sees one consistent state and cannot write."""
         try:
             with self._readers.connect() as connection:
+                act(connection, self._sign)
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, TimeoutError) as error:
             raise self.translate(error) from error
 
     def used(self, beyond: int) -> int:
-        """Return the bytes of the database that the store is in; see `port.Store.used`."""
+        """Return the bytes of the store's rows, or of all the database while that is below; see `port.Store.used`."""
         with self.read() as connection:
-            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+            whole = int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+            return whole if whole < beyond else size_of(connection, self._name)
 
     def write(self, job: Callable[[Transaction], T]) -> T:
         """Run the job on the writer; see `port.Store.write`."""
@@ -175,6 +176,30 @@ class PostgresStore:
     def connect_writer(self) -> Connection:
         """Return a connection for the writer."""
         return self._engine.connect()
+
+    def begun(self, connection: Connection) -> None:
+        """Wait until nobody else writes into this project, and see whether anybody may."""
+        self._transaction = take_turn(connection, self._name)
+        act(connection, self._sign)
+        self._admit(connection)
+
+    def committed_after_all(self, error: BaseException) -> bool:
+        """Say whether a transaction whose commit got no answer is durable: the server knows, once it is reached again.
+
+        Raises:
+            Undecided: it cannot be reached, or is still at it.
+        """
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        if not isinstance(error, DBAPIError) or not (state is None or state.startswith(("08", "57P"))):
+            return False  # the server answered: it did not commit
+        try:
+            with self._engine.connect() as connection:
+                status = connection.execute(_ENDED_HOW, {"xact": self._transaction}).scalar()
+        except (DBAPIError, TimeoutError):
+            status = None
+        if status in ("committed", "aborted"):
+            return bool(status == "committed")
+        raise Undecided
 
     def alive(self, connection: Connection) -> bool:
         """Say whether the transaction still stands: after an error outside a savepoint it can only be rolled back.
@@ -204,39 +229,9 @@ class PostgresStore:
 
     def translate(self, error: BaseException) -> BaseException:
         """Return our refusal for a driver's error; other errors come back as they are."""
-        if isinstance(error, ZcError) or not isinstance(error, DBAPIError):
-            return error
-        state = getattr(error.orig, "sqlstate", None)
-        match state:
-            case "53100":
-                return Unavailable(
-                    "disk_full",
-                    "The database server's disk is full; nothing was changed.",
-                    "Free room on the server.",
-                )
-            case "57014":
-                return Unavailable(
-                    "database_slow", "The database took longer than 30 seconds.", "Call again later."
-                )
-            case "42501" | "25006":
-                return Unavailable(
-                    "storage_read_only",
-                    "This login may not do that in the database.",
-                    "Check the login's grants with `zc doctor`.",
-                )
-            case "40001" | "40P01" | "55P03":
-                return Unavailable("database_busy", "Another service holds these rows.", "Call again.")
-            case None:  # no answer from the server at all
-                return Unavailable(
-                    "database_unreachable",
-                    "The PostgreSQL server cannot be reached.",
-                    "Check it, then call again.",
-                )
-            case str() if state.startswith(("08", "28", "53", "57P", "3D")):
-                return Unavailable(
-                    "database_unreachable",
-                    "The PostgreSQL server refuses the connection.",
-                    "Check its address, login and limits, then call again.",
-                    sqlstate=state,
-                )
-        return error
+        return translated(error)
+
+
+def _number_of(name: str) -> int:
+    """Return 31 bits of a store's name: two that share them wait for each other, which harms nothing."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1

@@ -194,9 +194,18 @@ class SqliteStore:
 
     # The writer's backend
 
+    keeps_connection = True
+
     def connect_writer(self) -> Connection:
         """Return a fresh connection for the writer."""
         return self._writer_engine.connect()
+
+    def begun(self, connection: Connection) -> None:
+        """Do nothing: ``BEGIN IMMEDIATE`` holds the file."""
+
+    def committed_after_all(self, error: BaseException) -> bool:
+        """Say no: SQLite answers each commit itself."""
+        return False
 
     def alive(self, connection: Connection) -> bool:
         """Say whether the transaction still stands: SQLite ends it by itself on a full disk.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
 from securecontext.storage.port import Recorder, Transaction
@@ -34,8 +34,22 @@ MAX_BATCH = 256
 class Backend(Protocol):
     """What the writer needs of an engine."""
 
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether the writer keeps its connection while nobody writes, for a while."""
+
     def connect_writer(self) -> Connection:
         """Return a fresh connection for writing."""
+
+    def begun(self, connection: Connection) -> None:
+        """Do what comes first in each transaction; raise where nobody may write."""
+
+    def committed_after_all(self, error: BaseException) -> bool:
+        """Say whether a transaction is durable although its commit failed with this error.
+
+        Raises:
+            Undecided: nobody can tell now.
+        """
 
     def alive(self, connection: Connection) -> bool:
         """Say whether the transaction that was begun still stands."""
@@ -51,6 +65,10 @@ class Backend(Protocol):
 
     def notify(self, connection: Connection, topic: str) -> None:
         """Tell other services that share the database, at the commit."""
+
+
+class Undecided(Exception):
+    """Whether a batch was made durable is not known: it is not done again, and every caller in it is told."""
 
 
 @dataclass(slots=True)
@@ -126,6 +144,14 @@ class _Item:
 
 def _stopping() -> ZcError:
     return Unavailable("service_stopping", "The service is stopping.", "Call again: a new one takes over.")
+
+
+def _undecided() -> ZcError:
+    return Unavailable(
+        "outcome_unknown",
+        "The database went away while this was being made durable; whether it was is not known.",
+        "Call again with the same idempotency key: what was done is not done twice.",
+    )
 
 
 class Writer:
@@ -256,6 +282,11 @@ class Writer:
             if self._connection is None:
                 self._connection = self._backend.connect_writer()
             done = self._attempt(self._connection, batch)
+        except Undecided:
+            self._give_back()
+            for item in batch:
+                item.finish(None, _undecided())
+            return
         except BaseException as error:  # noqa: BLE001 - every waiting caller must get an answer
             self._give_back()
             if len(batch) == 1:
@@ -264,24 +295,38 @@ class Writer:
             for item in batch:
                 self._serve([item])
             return
+        if not self._backend.keeps_connection:
+            self._tidy(lambda used: used.close(), self._connection)
+            self._connection = None
         for item, result in done:
             item.finish(result)
 
     def _attempt(self, connection: Connection, batch: list[_Item]) -> list[tuple[_Item, Any]]:
         """Run a batch to its durable end, or raise with nothing done."""
-        with connection.begin():
+        with connection.begin() as transaction:
+            self._backend.begun(connection)
             state = _Batch(connection, self._backend, self._clock)
             done = [(item, item.job(state)) for item in batch]
             if not self._backend.alive(connection):
                 raise Unavailable("transaction_lost", "The database ended the transaction.", "Call again.")
             if state.drafts and self._recorder is not None:
                 self._recorder.append(connection, state.drafts, self._clock())
+            self._commit(transaction)
         # The commit is durable. Whatever fails from here on must not undo an answer, or the batch would be done again.
         if self._recorder is not None:
             self._recorder.committed()
         if state.scrub or self._owed:
             self._tidy(self._scrub, connection)
         return done
+
+    def _commit(self, transaction: RootTransaction) -> None:
+        """Make a batch durable; where the answer to that was lost, find out whether it is."""
+        try:
+            transaction.commit()
+        except Exception as error:
+            if not self._backend.committed_after_all(error):
+                raise
+            log.warning("the connection of %s was lost at a commit, which is durable", self._name)
 
     def _scrub(self, connection: Connection) -> None:
         """Clean the log, or try again with the next write."""

@@ -83,7 +83,7 @@ def test_a_full_memory_stays_within_the_hooks_limit_and_closes_its_fence(house):
 
 
 def test_a_recall_that_fails_is_told_in_one_line_and_the_session_goes_on(house):
-    path = house.app.project_path(house.project.id)
+    path = house.app.stores.path(house.project.id)
     house.app.stores.forget(house.project.id)
     path.write_bytes(b"no database " * 500)
     answer = report(house, "session-start", {"source": "startup"})

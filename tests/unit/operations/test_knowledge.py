@@ -240,7 +240,7 @@ def test_a_hit_in_another_project_is_read_by_its_own_id_and_no_other(house):
     assert said in house.ask("zc_search", {"ids": [f"{hits['other']}@4"]}).text
     for absent in (f"{other.id}:m9", "prj_nosuchproject000:m1"):
         assert house.refused("zc_search", ids=[absent]) == "no_such_id"
-    assert not house.app.project_path("prj_nosuchproject000").exists()
+    assert not house.app.stores.path("prj_nosuchproject000").exists()
 
 
 def test_w_27_a_closed_notebook_of_another_project_cannot_be_read_by_id(house):
@@ -287,7 +287,7 @@ def test_one_broken_project_is_named_and_does_not_spoil_the_rest(house):
     broken = elsewhere(house, "broken", "pelican there")
     elsewhere(house, "third", "pelican as well")
     house.app.stores.forget(broken.id)
-    house.app.project_path(broken.id).write_bytes(b"no database at all " * 500)
+    house.app.stores.path(broken.id).write_bytes(b"no database at all " * 500)
     answer = house.ask("zc_search_global", {"queries": ["pelican"]})
     assert {h["project"] for h in answer.structured["hits"]} == {"work", "third"}
     assert answer.structured["failed"] == ["broken (database_corrupt)"]

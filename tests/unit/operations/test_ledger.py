@@ -22,7 +22,7 @@ def copy(house: House, tmp_path: Path) -> Path:
     house.remember("k", "v")
     house.app.stores.forget(house.project.id)  # closed, so that all of it is in the file
     copied = tmp_path / "copy.db"
-    shutil.copy(house.app.project_path(house.project.id), copied)
+    shutil.copy(house.app.stores.path(house.project.id), copied)
     return copied
 
 
@@ -67,7 +67,7 @@ def with_token(house: House) -> Principal:
 
 def edited(house: House) -> None:
     """Change an entry of the project's ledger behind the service's back."""
-    connection = sqlite3.connect(house.app.project_path(house.project.id))
+    connection = sqlite3.connect(house.app.stores.path(house.project.id))
     connection.execute("UPDATE ledger_entries SET kind = 'refusal' WHERE seq = 1 AND stream = 'uid:1000/s1'")
     connection.commit()
     connection.close()

@@ -442,7 +442,7 @@ def test_w_40_what_another_program_keeps_in_the_log_leaves_it_with_the_next_writ
     import sqlite3
 
     house.remember("db", "wolverine " * 30)
-    reader = sqlite3.connect(house.app.project_path(house.project.id), isolation_level=None)
+    reader = sqlite3.connect(house.app.stores.path(house.project.id), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM facts").fetchone()
     house.do("zc_forget", key="db")

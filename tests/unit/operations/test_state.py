@@ -84,7 +84,7 @@ def test_w_05_each_break_of_a_projects_state_is_named_entered_once_and_stops_not
 ) -> None:
     if not opened:
         used.app.stores.forget(used.project.id)
-    sql(used.app.project_path(used.project.id), PROJECT[code])
+    sql(used.app.stores.path(used.project.id), PROJECT[code])
     assert found(used) == [code]
     assert found(used) == [code] and entered(used) == [code]
     used.do("zc_search", replace(AGENT, session="another"), queries=["pelican"])
@@ -98,7 +98,7 @@ def test_each_break_of_the_machines_state_is_named_and_entered(used: House, code
 
 
 def test_what_was_mended_and_breaks_again_is_entered_again(used: House) -> None:
-    file = used.app.project_path(used.project.id)
+    file = used.app.stores.path(used.project.id)
     for _ in range(2):
         sql(file, "UPDATE ledger_sequencers SET fence = -fence")
         assert found(used) == ["lease_malformed"]
@@ -109,7 +109,7 @@ def test_what_was_mended_and_breaks_again_is_entered_again(used: House) -> None:
 
 def test_a_file_that_is_gone_is_not_made_anew_by_looking(used: House) -> None:
     used.app.stores.forget(used.project.id)
-    file = used.app.project_path(used.project.id)
+    file = used.app.stores.path(used.project.id)
     for part in file.parent.glob(file.name + "*"):
         part.unlink()
     assert found(used) == []

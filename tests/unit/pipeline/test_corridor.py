@@ -239,7 +239,7 @@ def test_a_project_that_is_gone_is_refused_and_the_machines_ledger_has_it(house)
     house.do("project.delete", PERSON, project=house.project.id, confirm=True)
     answer = house.ask("zc_remember", {"key": "k", "value": "v"})
     assert answer.error is not None and answer.error.code == "project_gone"
-    assert not house.app.project_path(house.project.id).exists()
+    assert not house.app.stores.path(house.project.id).exists()
     with house.app.machine.read() as connection:
         row = house.app.ledgers.tail(connection, 1)[0]
     assert row.body is not None and row.body["outcome"] == "project_gone"
@@ -257,7 +257,7 @@ def test_a_read_has_its_entry_before_its_answer(house, declare):
     name = declare(reads, effects=Effects.READS, render=watch)
     answer = house.ask(name)
     assert answer.error is None
-    connection = sqlite3.connect(house.app.project_path(house.project.id))
+    connection = sqlite3.connect(house.app.stores.path(house.project.id))
     seen = [json.loads(r[0])["operation"] for r in connection.execute("SELECT body FROM ledger_bodies")]
     connection.close()
     assert seen[-1] == name

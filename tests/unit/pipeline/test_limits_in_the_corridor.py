@@ -62,10 +62,10 @@ def test_forgetting_works_above_the_quota_and_makes_room_although_the_file_keeps
     small: House,
 ) -> None:
     documents = small.do("archive.list", PERSON)["documents"]
-    before = small.app.project_path(small.project.id).stat().st_size
+    before = small.app.stores.path(small.project.id).stat().st_size
     for document in documents:
         small.do("archive.forget", PERSON, document=document["id"])
-    assert small.app.project_path(small.project.id).stat().st_size >= before
+    assert small.app.stores.path(small.project.id).stat().st_size >= before
     small.do("zc_index", source="again", content=TEXT)
 
 
@@ -82,7 +82,7 @@ def test_a_retry_of_what_was_stored_is_answered_although_the_quota_is_used_up_si
 
 def test_a_project_may_be_deleted_above_its_quota(small: House) -> None:
     small.do("project.delete", PERSON, project=small.project.id, confirm=True)
-    assert not small.app.project_path(small.project.id).exists()
+    assert not small.app.stores.path(small.project.id).exists()
 
 
 def test_with_memory_used_up_large_work_alone_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from securecontext.app import App
-from securecontext.app.stores import Stores
+from securecontext.app.files import FileStores
 from securecontext.boundaries.policy import Standing
 from securecontext.operations import merging
 from securecontext.pipeline.callers import Caller, introduce
@@ -156,7 +156,7 @@ def test_a_crash_between_copy_and_register_is_mended_by_merging_again(
     house.ask("zc_remember", {"key": "since", "value": "v"}, project=pair[0])
     assert merge(house, pair).error is None
     assert keys(house, pair[1]) == {"source", "target", "since"}
-    with sqlite3.connect(house.app.project_path(pair[1].id)) as file:
+    with sqlite3.connect(house.app.stores.path(pair[1].id)) as file:
         assert file.execute("SELECT count(*) FROM events WHERE kind = 'said'").fetchone() == (1,)
 
 
@@ -168,7 +168,7 @@ def words_on_disk(house: House) -> list[str]:
 
 
 def source_is_empty(house: House, source: Project) -> bool:
-    with house.app.open_copy(house.app.project_path(source.id)) as connection:
+    with house.app.open_copy(house.app.stores.path(source.id)) as connection:
         assert house.app.ledgers.verify(connection).as_dict()["status"] == "OK"
         assert house.app.ledgers.tail(connection, 100), "its ledger stays"
         tables = ("facts", "documents", "chunks", "chunks_fts", "events", "idempotency")
@@ -234,7 +234,7 @@ def test_a_source_that_could_not_be_emptied_is_emptied_later(
         raise Unavailable("disk_full", "Full.", "Free room.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("securecontext.app.stores.emptying.empty", full)
+        patched.setattr("securecontext.app.files.emptying.empty", full)
         assert merge(house, pair).error is None
     house.app.tidy()
     assert source_is_empty(house, pair[0])
@@ -290,7 +290,7 @@ def test_a_register_whose_making_was_cut_short_is_made_again(
 ) -> None:
     house.remember("k", "v")
     with monkeypatch.context() as patched:
-        patched.setattr(Stores, "_register_anew", dies)
+        patched.setattr(FileStores, "_register_anew", dies)
         lose_register(house)
         with pytest.raises(KeyboardInterrupt):
             find(house, "work")
@@ -302,7 +302,7 @@ def test_a_register_whose_making_was_cut_short_is_made_again(
 
 def test_a_project_whose_file_is_gone_does_not_start_empty_by_itself(house: House) -> None:
     house.remember("k", "v")
-    path = house.app.project_path(house.project.id)
+    path = house.app.stores.path(house.project.id)
     house.app.stores.forget(house.project.id)
     path.rename(path.with_suffix(".away"))
     again(house)
@@ -324,7 +324,7 @@ def test_a_project_whose_file_is_gone_does_not_start_empty_by_itself(house: Hous
 def test_a_project_whose_file_is_gone_can_be_deleted(house: House) -> None:
     house.remember("k", "v")
     house.app.stores.forget(house.project.id)
-    house.app.project_path(house.project.id).unlink()
+    house.app.stores.path(house.project.id).unlink()
     house.do("project.delete", PERSON, project=house.project.id, confirm=True)
     assert find(house, "work").id != house.project.id
     assert house.do("recover", PERSON)["set_aside"] == []
@@ -336,7 +336,7 @@ def test_one_of_several_files_is_recovered_by_its_name(house: House) -> None:
     for project in (house.project, other):
         house.ask("zc_remember", {"key": "k", "value": "v"}, project=project)
         house.app.stores.forget(project.id)
-        files.append(house.app.project_path(project.id))
+        files.append(house.app.stores.path(project.id))
         files[-1].write_bytes(b"no database at all " * 500)
         assert house.ask("zc_status", project=project).error is not None
     shown = house.ask("recover", who=PERSON)
@@ -393,7 +393,7 @@ def test_a_crash_while_a_project_is_deleted_is_finished_at_the_next_start(
 def test_what_was_set_aside_of_a_project_is_deleted_with_it(house: House) -> None:
     house.remember("k", "v")
     house.app.stores.forget(house.project.id)
-    house.app.project_path(house.project.id).write_bytes(WORD.encode() * 500)
+    house.app.stores.path(house.project.id).write_bytes(WORD.encode() * 500)
     assert house.refused("zc_status") == "database_corrupt"
     assert words_on_disk(house)
     house.do("project.delete", PERSON, project=house.project.id, confirm=True)

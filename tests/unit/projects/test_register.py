@@ -206,9 +206,9 @@ def test_delete_needs_a_yes_and_leaves_no_file(app: App, tmp_path: Path) -> None
     assert refusal(app, tmp_path / "other", "project.delete", project="plain") == "not_confirmed"
     session = person(app, tmp_path / "plain")
     do(app, tmp_path / "other", "project.delete", project="plain", confirm=True)
-    assert list(app.project_path(ident).parent.glob(f"{ident}*")) == []
+    assert list(app.stores.path(ident).parent.glob(f"{ident}*")) == []
     assert session.call(app.corridor, "zc_remember", {"key": "new", "value": "v"}).error is None
-    assert list(app.project_path(ident).parent.glob(f"{ident}*")) == [], "an open session revives nothing"
+    assert list(app.stores.path(ident).parent.glob(f"{ident}*")) == [], "an open session revives nothing"
     assert keys(app, tmp_path / "plain") == {"new"}
     assert listed(app, tmp_path / "plain", all=True)[ident]["state"] == "deleted"
     assert (
@@ -295,7 +295,7 @@ def test_an_empty_project_is_no_obstacle_to_a_move(app: App, tmp_path: Path) -> 
     assert moved["given_up"] == [empty]
     assert keys(app, there) == {"k"}
     assert listed(app, there, all=True)[empty]["state"] == "deleted"
-    assert list(app.project_path(empty).parent.glob(f"{empty}*")) == []
+    assert list(app.stores.path(empty).parent.glob(f"{empty}*")) == []
 
 
 def test_a_project_that_was_in_the_way_of_a_refused_move_goes_on(app: App, tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ class Backend:
         def commit(connection: Connection) -> None:
             self.commits += 1
 
+    keeps_connection = True
+
+    def begun(self, connection: Connection) -> None:
+        """Nothing comes first."""
+
+    def committed_after_all(self, error: BaseException) -> bool:
+        return False
+
     def connect_writer(self) -> Connection:
         self.connections += 1
         return self.engine.connect()
