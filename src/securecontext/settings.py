@@ -87,8 +87,8 @@ VARIABLES: dict[str, str] = {
     "ZC_SYSTEM_SOCKET": "socket of a system service, which clients then use instead of the user's own",
     "ZC_SECRET_RULES": "all (default): some five hundred rules against secrets beside our own, which take 45 MiB; own: "
     "ours alone",
-    "ZC_POSTGRES_URL": "postgresql://user:password@host/database: where `zc bench queue --engine postgres` makes a schema "
-    "of its own",
+    "ZC_POSTGRES_URL": "postgresql://user:password@host/database: where `zc bench queue --engine postgres` makes a "
+    "schema of its own",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
