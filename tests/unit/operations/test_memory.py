@@ -6,6 +6,7 @@ import pytest
 from tests.house_case import AGENT, HOOK, PERSON, named
 
 from securecontext.boundaries import limits
+from securecontext.storage import schema
 
 MARK = "quetzal-umbrella-tango"
 
@@ -468,5 +469,11 @@ def test_status_says_how_things_stand(house):
     house.remember("db", "PostgreSQL")
     house.do("zc_index", source="readme", content="four")
     text = house.ask("zc_status").text
-    for part in ("1 of 115 facts", "1 documents, 0 summaries", "words (BM25)", "project work", "schema 0003"):
+    for part in (
+        "1 of 115 facts",
+        "1 documents, 0 summaries",
+        "words (BM25)",
+        "project work",
+        f"schema {schema.CURRENT}",
+    ):
         assert part in text, part
