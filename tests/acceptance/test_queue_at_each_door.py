@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,18 +42,30 @@ class Place:
         return found
 
 
-@pytest.fixture
-def place(world: World) -> Iterator[Place]:
-    service = world.serve(SHORT_LEASES)
+@contextmanager
+def running(world: World, code: str | None = None) -> Iterator[Place]:
+    service = world.serve(code)
     with operators_terminal(world.env, world.project) as person:
         tokens = {}
         for agent, role in (("boss", "orchestrator"), ("alice", "worker"), ("bob", "worker")):
-            code, said = person.zc(f"token issue {agent} {role}")
-            assert code == 0, said
+            done, said = person.zc(f"token issue {agent} {role}")
+            assert done == 0, said
             tokens[agent] = said.strip()
         yield Place(world, person, tokens)
     world.stop()
     service.wait(30)
+
+
+@pytest.fixture
+def place(world: World) -> Iterator[Place]:
+    with running(world) as made:
+        yield made
+
+
+@pytest.fixture
+def hurried(world: World) -> Iterator[Place]:
+    with running(world, SHORT_LEASES) as made:
+        yield made
 
 
 def ask(pipe: Pipe, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -62,8 +75,9 @@ def ask(pipe: Pipe, tool: str, **arguments: Any) -> dict[str, Any]:
     return found
 
 
-def test_a_worker_that_is_killed_loses_its_task_to_one_that_waits_for_it(place: Place) -> None:
+def test_a_worker_that_is_killed_loses_its_task_to_one_that_waits_for_it(hurried: Place) -> None:
     """As long as it is connected its lease is renewed, although it says nothing; then it is not."""
+    place = hurried
     shims = [piped(place.world, ZC_SESSION_TOKEN=place.tokens[agent]) for agent in ("boss", "alice", "bob")]
     with shims[0] as boss, shims[1] as alice, shims[2] as bob:
         for pipe in (boss, alice, bob):

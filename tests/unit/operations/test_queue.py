@@ -235,6 +235,33 @@ def test_w_46_a_token_of_another_project_opens_no_queue_here(team: Team) -> None
     assert there.error is None and there.structured["claims"] == []
 
 
+def test_w_04_one_folder_is_one_queue_however_it_is_spelt(team: Team, house: House) -> None:
+    """W-04: through a link, with a slash at its end or a way back in it, a folder leads to the same tasks."""
+    folder = house.app.settings.home.parent / "team"
+    folder.mkdir()
+    (folder.parent / "link").symlink_to(folder)
+    spellings = [
+        str(folder),
+        f"{folder}/",
+        f"{folder.parent}/link",
+        f"{folder}/../team",
+        f"{folder.parent}/./team",
+    ]
+    given = {"role": "worker", "payload": {}}
+    for number, spelling in enumerate(spellings):
+        project = house.app.find_project(spelling, "")
+        enqueue = {"task_id": f"t{number}"} | given
+        assert house.ask("zc_enqueue_task", enqueue, who=team.operator, project=project).error is None
+    seen = [
+        house.ask(
+            "zc_queue_stats", {}, who=team.operator, project=house.app.find_project(spelling, "")
+        ).structured
+        for spelling in spellings
+    ]
+    assert {each["queued"] for each in seen} == {len(spellings)}
+    assert team.stats()["queued"] == 0, "another folder's queue is another"
+
+
 # Bad input
 
 

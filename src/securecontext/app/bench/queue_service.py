@@ -25,7 +25,8 @@ from securecontext.types.errors import LeaseLost
 from securecontext.types.ledger import EntryDraft
 
 ROLE = "worker"
-URL = "ZC_BENCH_URL"
+URL = "SECURECONTEXT_BENCH_URL"
+"""Set by whoever starts this process, and by nobody else."""
 PAUSE_SECONDS = 0.05
 
 
