@@ -110,8 +110,7 @@ class SharedStores(Stores):
         engine = self._engine.execution_options(**{meta_rows.STORE: f"{name}@{self._keyring.signer}"})
         try:
             with engine.begin() as connection:
-                postgres.take_turn(connection, name)
-                postgres.act(connection, self._sign(name))
+                postgres.take_turn(connection, name, self._sign(name))
                 yield connection
         except (DBAPIError, TimeoutError) as error:
             raise postgres_errors.translated(error) from error
