@@ -60,6 +60,8 @@ class SharedStores(Stores):
         ZcError: the address is none, or the login may not be used; see `storage.postgres_login`.
     """
 
+    shared = True
+
     def __init__(
         self,
         url: str,
