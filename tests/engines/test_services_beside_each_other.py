@@ -13,9 +13,13 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from securecontext.app import App
+from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger.verdict import Status
+from securecontext.boundaries.policy import Role
 from securecontext.settings import Settings
+from securecontext.storage.port import Transaction
 from securecontext.types.errors import Expired, Unavailable
+from securecontext.types.ids import now
 from tests.engines.fixtures import admin_of, let_in
 from tests.engines.postgres_server import PostgresServer
 from tests.house_case import PERSON, House, named
@@ -102,6 +106,18 @@ def test_w_01_two_services_that_write_at_once_lose_and_double_nothing(town: Town
     assert held == [("ann", 1), ("bob", 1), ("shared", 40)]
     assert sound(town.one)
     assert sound(town.two)
+
+
+def test_a_token_that_one_issued_is_no_flaw_to_the_other(town: Town) -> None:
+    def issue(transaction: Transaction) -> None:
+        token_register.issue(
+            transaction.connection, agent="ann", role=Role.DEVELOPER, project=town.one.project.id,
+            issued_by="uid:1000", key=town.one.app.credentials.key_id, moment=now(),
+        )  # fmt: skip
+
+    town.one.app.machine.write(issue)
+    assert town.one.app.state.check() == []
+    assert town.two.app.state.check() == []
 
 
 def test_one_that_dies_is_no_hindrance(town: Town, tmp_path: Path) -> None:

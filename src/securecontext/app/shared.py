@@ -60,6 +60,8 @@ class SharedStores(Stores):
         ZcError: the address is none, or the login may not be used; see `storage.postgres_login`.
     """
 
+    shared = True
+
     def __init__(
         self,
         url: str,
@@ -110,8 +112,7 @@ class SharedStores(Stores):
         engine = self._engine.execution_options(**{meta_rows.STORE: f"{name}@{self._keyring.signer}"})
         try:
             with engine.begin() as connection:
-                postgres.take_turn(connection, name)
-                postgres.act(connection, self._sign(name))
+                postgres.take_turn(connection, name, self._sign(name))
                 yield connection
         except (DBAPIError, TimeoutError) as error:
             raise postgres_errors.translated(error) from error

@@ -99,7 +99,8 @@ class StoredState:
         found += flaws(where, LEASES, leases(connection, name, self._keyring.signer, moment))
         found += flaws(where, TREES, trees(connection, name))
         if where == MACHINE:
-            return found + flaws(where, TOKENS, tokens_that_count(connection, self._token_key, moment))
+            counting = tokens_that_count(connection, self._token_key, moment, shared=self._stores.shared)
+            return found + flaws(where, TOKENS, counting)
         found += flaws(where, NOTEBOOKS, notebooks(connection, where))
         found += flaws(where, TASKS, task_leases(connection, where, moment))
         return found + flaws(where, TEXTS, sealed_texts(connection, where))

@@ -129,10 +129,14 @@ def sealed_texts(connection: Connection, project: str) -> Iterator[SealedState]:
             yield SealedState(f"{letter}{number}", found == bodies.MARK)
 
 
-def tokens_that_count(connection: Connection, own_key: str, moment: datetime) -> Iterator[TokenState]:
-    """Yield the session tokens that count now, of every project."""
+def tokens_that_count(
+    connection: Connection, own_key: str, moment: datetime, *, shared: bool
+) -> Iterator[TokenState]:
+    """Yield the session tokens that count now, of every project; in a shared register those of our own key alone."""
     longest = timestamp(moment + timedelta(seconds=TTL_SECONDS) + CLOCKS)
     for row, issuer_revoked in token_register.counting_with_issuers(connection, moment):
+        if shared and key_of(row.token) != own_key:
+            continue  # another service's, which looks after it
         yield TokenState(
             row.token, row.issued_at, row.expires_at, longest, key_of(row.token), own_key, issuer_revoked
         )

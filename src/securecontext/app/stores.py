@@ -36,7 +36,10 @@ class Stores(ABC):
 
     Attributes:
         changes: grows when what is known of projects may not be true any more.
+        shared: whether other services use the same stores.
     """
+
+    shared: bool = False
 
     def __init__(self, clock: Callable[[], datetime], before_closing: Callable[[Store], None]) -> None:
         self._clock = clock

@@ -48,16 +48,11 @@ _CLOCK: Final = text("SELECT clock_timestamp()")
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :topic)")
 _WRITERS: Final = 0x5EC0_0002
 """First half of the advisory locks of writers; the second half is made of the store's name."""
-_TAKE_TURN = text("SELECT pg_advisory_xact_lock(:kind, :store), CAST(pg_current_xact_id() AS text)")
-_BEGAN = text("SELECT pg_backend_pid(), (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint")
+_WHEN: Final = "pg_backend_pid(), (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint"
+_TAKE_TURN = text(f"SELECT {_WHEN}, pg_current_xact_id()::text, pg_advisory_xact_lock(:kind, :store)")
+_BEGAN = text(f"SELECT {_WHEN}")
 _SAY = text("SELECT set_config('zc.context', :context, true)")
 _ENDED_HOW = text("SELECT pg_xact_status(CAST(:xact AS xid8))")
-
-
-def take_turn(connection: Connection, name: str) -> str:
-    """Wait until nobody else writes into a store, in whichever service; return the transaction's id."""
-    turn = {"kind": _WRITERS, "store": _number_of(name)}
-    return str(connection.execute(_TAKE_TURN, turn).one()[1])
 
 
 def act(connection: Connection, sign: Sign | None) -> None:
@@ -65,6 +60,15 @@ def act(connection: Connection, sign: Sign | None) -> None:
     if sign is not None:
         backend, began = connection.execute(_BEGAN).one()
         connection.execute(_SAY, {"context": sign(int(backend), int(began))})
+
+
+def take_turn(connection: Connection, name: str, sign: Sign | None) -> str:
+    """Wait until nobody else writes into a store, in any service, and say who acts; return the transaction's id."""
+    turn = {"kind": _WRITERS, "store": _number_of(name)}
+    backend, began, transaction, _ = connection.execute(_TAKE_TURN, turn).one()
+    if sign is not None:
+        connection.execute(_SAY, {"context": sign(int(backend), int(began))})
+    return str(transaction)
 
 
 def _nothing(connection: Connection) -> None:
@@ -130,8 +134,7 @@ class PostgresStore:
                     "Bring them up to date as the database's administrator: `zc db migrate`.",
                     needed=schema.CURRENT,
                 )
-            take_turn(connection, self._name)
-            act(connection, self._sign)
+            take_turn(connection, self._name, self._sign)
             self._admit(connection)
             recorder = open_recorder(connection, clock()) if open_recorder else None
         if recorder is not None:
@@ -179,8 +182,7 @@ class PostgresStore:
 
     def begun(self, connection: Connection) -> None:
         """Wait until nobody else writes into this project, and see whether anybody may."""
-        self._transaction = take_turn(connection, self._name)
-        act(connection, self._sign)
+        self._transaction = take_turn(connection, self._name, self._sign)
         self._admit(connection)
 
     def committed_after_all(self, error: BaseException) -> bool:
