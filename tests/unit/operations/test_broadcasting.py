@@ -77,7 +77,7 @@ def test_who_waits_is_woken_by_what_is_said(team: Team) -> None:
         target=lambda: answers.append(team.house.ask("zc_replay", {"wait": 50}, who=team.alice)), daemon=True
     )
     waiting.start()
-    wait_until(lambda: team.house.app.wakeups.waiting == 1, "alice to wait")
+    wait_until(lambda: team.house.app.bell.waiting == 1, "alice to wait")
     team.say(team.bob, "STATUS", to=["bob"], summary="not for alice")
     team.say(team.boss, "STATUS", summary="for all")
     waiting.join(30)
@@ -92,7 +92,7 @@ def test_a_token_revoked_while_its_agent_waits_hears_nothing(team: Team) -> None
         target=lambda: answers.append(team.house.ask("zc_replay", {"wait": 50}, who=team.alice)), daemon=True
     )
     waiting.start()
-    wait_until(lambda: team.house.app.wakeups.waiting == 1, "alice to wait")
+    wait_until(lambda: team.house.app.bell.waiting == 1, "alice to wait")
     team.house.do("zc_revoke_token", team.boss, agent_id="alice")
     team.say(team.boss, "STATUS", summary="for all")
     waiting.join(30)
