@@ -44,6 +44,7 @@ from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.tokens import TokenKey
+from securecontext.coordination.bell import Bell
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.wakeups import Wakeups
 from securecontext.pipeline.world import Project, ServiceFacts
@@ -67,6 +68,7 @@ class App:
         clock: the present moment.
 
     Attributes:
+        bell: wakes calls that wait for something to be stored.
         bodies: seals and opens confidential and restricted texts.
         backups: makes and restores backups.
         data_keys: the keys of stored texts.
@@ -123,6 +125,7 @@ class App:
         self.gate = Gate(self.limits)
         self.wakeups = Wakeups()
         self.presence = Presence()
+        self.bell = Bell()
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.queue = QueueTurns(self.stores, self.presence, self.wakeups, self.credentials)
@@ -236,5 +239,6 @@ class App:
     def close(self) -> None:
         """Finish what is queued and close every store."""
         self.wakeups.close()
+        self.bell.close()
         self.secret_rules.close()
         self.stores.close()

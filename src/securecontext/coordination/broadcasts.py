@@ -141,11 +141,6 @@ _TRIED = select(func.count(), func.min(broadcast_attempts.c.created_at)).where(*
 _TRY = insert(broadcast_attempts)
 
 
-def topic(project: str) -> str:
-    """Return what those wait for who wait for what is said in a project."""
-    return f"broadcasts {project}"
-
-
 def take_attempt(connection: Connection, project: str, agent: str, moment: datetime) -> None:
     """Count one attempt to broadcast, which counts whether it succeeds or not.
 

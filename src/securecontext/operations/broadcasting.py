@@ -173,7 +173,7 @@ def _render(out: BroadcastOutput) -> str:
 
 
 def _ring(world: World, ready: _Ready) -> None:
-    world.wakeups.ring_all(broadcasts.topic(ready.project))
+    world.bell.ring(ready.project)
 
 
 @operation(

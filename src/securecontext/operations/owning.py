@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from securecontext.boundaries.policy import Permission, Policy, Standing
-from securecontext.coordination import broadcasts, messages, ownership
+from securecontext.coordination import messages, ownership
 from securecontext.coordination.ownership import Reservation
 from securecontext.coordination.patterns import Pattern
 from securecontext.operations.broadcasting import renew
@@ -99,7 +99,7 @@ class HandOverOutput(Output):
 
 
 def _ring(world: World, prepared: tuple[str, list[Pattern]]) -> None:
-    world.wakeups.ring_all(broadcasts.topic(prepared[0]))
+    world.bell.ring(prepared[0])
 
 
 def _named(world: World, asker: Asker, given: HandOverInput) -> tuple[str, list[Pattern]]:

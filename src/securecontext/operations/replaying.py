@@ -84,7 +84,7 @@ def _prepare(world: World, asker: Asker, given: ReplayInput) -> None:
         with store.read() as connection:
             return broadcasts.has_open(connection, project, agent)
 
-    world.wakeups.until(broadcasts.topic(project), is_there, given.wait)
+    world.bell.wait(project, is_there, given.wait)
     if asker.principal.token:
         world.credentials.check(asker.principal.token)
 

@@ -67,10 +67,6 @@ class Wakeups:
                 bell.rung += 1
                 bell.condition.notify(many)
 
-    def ring_all(self, topic: str) -> None:
-        """Wake everybody who waits for a topic: what has come is for each of them."""
-        self.ring(topic, self._most)
-
     def until(self, topic: str, there: Callable[[], bool], seconds: float) -> bool:
         """Wait until something is there, at most so long; say whether it is.
 

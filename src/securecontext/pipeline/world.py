@@ -233,6 +233,10 @@ class World(Protocol):
         """The machine's store."""
 
     @property
+    def bell(self) -> Bell:
+        """What wakes calls that wait."""
+
+    @property
     def bodies(self) -> Bodies:
         """What seals and opens confidential and restricted texts."""
 

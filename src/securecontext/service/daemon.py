@@ -107,8 +107,9 @@ class Daemon:
         finally:
             address.remove()
             self._server.close()
-            self.app.wakeups.close()  # who waits is answered now
+            self.app.bell.close()  # who waits is answered now
             self.app.secret_rules.close()
+            self.app.wakeups.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)
