@@ -108,7 +108,7 @@ class Daemon:
             address.remove()
             self._server.close()
             self.app.secret_rules.close()
-            self.app.wakeups.close()
+            self.app.bell.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)

@@ -30,9 +30,9 @@ URL = "SECURECONTEXT_BENCH_URL"
 PAUSE_SECONDS = 0.05
 
 
-def entry(who: Origin, operation: str, result: dict[str, Any], **arguments: Any) -> EntryDraft:
+def entry(who: Origin, operation: str, noted: dict[str, Any], **arguments: Any) -> EntryDraft:
     """Return the entry of a call, as the corridor makes it."""
-    body = {"operation": operation, "outcome": "ok", "arguments": arguments, "result": result}
+    body = {"operation": operation, "outcome": "ok", "arguments": arguments, "noted": noted}
     return EntryDraft(who.created_by, who.session, "", "call", body)
 
 
