@@ -14,7 +14,7 @@ from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
 from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TOKENS, TREES
-from securecontext.coordination import bell, broadcasts, ownership
+from securecontext.coordination import broadcasts, ownership
 from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
@@ -144,7 +144,6 @@ def _limits() -> str:
             "",
             "`broadcast_rate`",
         ),
-        ("calls that wait", str(bell.MOST_WAITING), "", "answered at once; nothing is refused"),
         ("reservations of one project", f"{ownership.MOST_LIVE:,}", "", "`too_many_reservations`"),
         (
             "memory of the service",

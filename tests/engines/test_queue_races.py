@@ -15,6 +15,7 @@ from securecontext.coordination import leases, queue, reclaiming, tasks
 from securecontext.coordination.leases import LEASE, Held
 from securecontext.coordination.queue import Claimed, NewTask
 from securecontext.coordination.tasks import Origin, State
+from securecontext.storage.postgres import open_postgres
 from securecontext.types.errors import ZcError
 from tests.engines.fixtures import ENGINES
 from tests.queue_case import ALICE, BOB, BOSS, START
@@ -99,6 +100,21 @@ def state(engine: Engine, task_id: str) -> str:
 def test_two_that_claim_at_once_get_two_tasks(engine: Engine) -> None:
     do(engine, put("t"), put("u"))
     assert race(engine, claim(ALICE), claim(BOB)) == ([("t", 1)], [("u", 1)])
+
+
+def test_a_claim_does_not_wait_for_that_of_another_service(migrated_postgres_url: str) -> None:
+    """It passes over rows that are locked (SKIP LOCKED): it ends while the other one is still open."""
+    engine = open_postgres(migrated_postgres_url)
+    do(engine, put("t"), put("u"))
+
+    def impatient(c: Connection) -> Any:
+        c.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
+        return claim(BOB)(c)
+
+    with engine.begin() as connection:
+        assert claim(ALICE)(connection) == [("t", 1)]
+        assert do(engine, impatient) == [("u", 1)]
+    engine.dispose()
 
 
 def test_of_two_that_claim_the_last_task_one_gets_it(engine: Engine) -> None:

@@ -74,7 +74,7 @@ def turn_queue(
     settled = reclaiming.settle(connection, project, moment, whole=True)
     announce(transaction, project, settled.ready)
     if told := settled.told():
-        body = {"operation": "queue.settle", "outcome": "ok", "arguments": {}, "result": told}
+        body = {"operation": "queue.settle", "outcome": "ok", "arguments": {}, "noted": told}
         transaction.record(EntryDraft("system", "queue", "", "call", body))
     return settled
 

@@ -16,7 +16,7 @@ from securecontext.app.stores import Stores
 from securecontext.boundaries.identity.credentials import Credentials
 from securecontext.coordination import leases, tasks
 from securecontext.operations.queue import ring
-from securecontext.pipeline.wakeups import Wakeups
+from securecontext.pipeline.bell import Bell
 from securecontext.storage.port import Store
 from securecontext.types.errors import Expired, Unauthenticated, Unavailable
 
@@ -29,16 +29,14 @@ class QueueTurns:
     Args:
         stores: hold them.
         presence: who is connected.
-        wakeups: who waits for a task.
+        bell: wakes who waits for a task.
         credentials: know which tokens still count.
     """
 
-    def __init__(
-        self, stores: Stores, presence: Presence, wakeups: Wakeups, credentials: Credentials
-    ) -> None:
+    def __init__(self, stores: Stores, presence: Presence, bell: Bell, credentials: Credentials) -> None:
         self._stores = stores
         self._presence = presence
-        self._wakeups = wakeups
+        self._bell = bell
         self._credentials = credentials
 
     def turn(self) -> None:
@@ -64,7 +62,7 @@ class QueueTurns:
                 len(settled.reclaimed),
                 len(settled.dead),
             )
-        ring(self._wakeups, project, settled.ready)
+        ring(self._bell, project, settled.ready)
 
     def _any_counts(self, tokens: set[str]) -> bool:
         """Say whether one of these tokens counts; a connection outlives the revocation of what it showed."""

@@ -44,9 +44,8 @@ from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.tokens import TokenKey
-from securecontext.coordination.bell import Bell
+from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.corridor import Corridor
-from securecontext.pipeline.wakeups import Wakeups
 from securecontext.pipeline.world import Project, ServiceFacts
 from securecontext.settings import Settings
 from securecontext.storage import copies
@@ -78,7 +77,7 @@ class App:
         queue: what is done for the work queues without being asked.
         secret_rules: the second set of rules against secrets.
         stores: the databases.
-        wakeups: who waits for others.
+        bell: wakes who waits for others.
 
     Raises:
         ZcError: the data folder, its keys or the machine's file cannot be used; the error says what to do.
@@ -123,12 +122,11 @@ class App:
             quota_mb=settings.quota_mb,
         )
         self.gate = Gate(self.limits)
-        self.wakeups = Wakeups()
-        self.presence = Presence()
         self.bell = Bell()
+        self.presence = Presence()
         self._retention = Retention(settings.ledger_days)
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
-        self.queue = QueueTurns(self.stores, self.presence, self.wakeups, self.credentials)
+        self.queue = QueueTurns(self.stores, self.presence, self.bell, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
@@ -238,7 +236,6 @@ class App:
 
     def close(self) -> None:
         """Finish what is queued and close every store."""
-        self.wakeups.close()
         self.bell.close()
         self.secret_rules.close()
         self.stores.close()

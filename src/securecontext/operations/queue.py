@@ -17,8 +17,8 @@ from securecontext.contracts.task import MOST_AT_ONCE
 from securecontext.coordination import queue, reclaiming, retries, tasks
 from securecontext.operations.memory import trust_of
 from securecontext.pipeline import fields
+from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
-from securecontext.pipeline.wakeups import Wakeups
 from securecontext.pipeline.world import World
 from securecontext.storage.port import Transaction
 from securecontext.types.errors import InvalidInput, Unavailable
@@ -56,10 +56,10 @@ def topic(project: str, role: str) -> str:
     return f"tasks {project}/{role}"
 
 
-def ring(wakeups: Wakeups, project: str, roles: Iterable[str]) -> None:
+def ring(bell: Bell, project: str, roles: Iterable[str]) -> None:
     """Wake as many waiting workers of each role as it has new tasks."""
     for role, count in Counter(roles).items():
-        wakeups.ring(topic(project, role), count)
+        bell.ring(topic(project, role), count)
 
 
 def announce(transaction: Transaction, project: str, roles: Iterable[str]) -> None:
@@ -74,7 +74,7 @@ def announce(transaction: Transaction, project: str, roles: Iterable[str]) -> No
 
 def ring_for(world: World, out: Ready) -> None:
     """Wake who waits for what a call made ready, once that is durable."""
-    ring(world.wakeups, *out.new)
+    ring(world.bell, *out.new)
 
 
 class Ready(Output):
@@ -155,7 +155,7 @@ def enqueue(context: Context, given: EnqueueInput) -> EnqueueOutput:
     done = queue.enqueue(
         context.connection, context.here.id, new, origin_of(context.principal), context.writing.moment
     )
-    context.told["inserted"] = done.inserted
+    context.noted["inserted"] = done.inserted
     ready = [role] if done.inserted and done.state is tasks.State.QUEUED else []
     announce(context.writing, context.here.id, ready)
     return EnqueueOutput(
@@ -245,7 +245,7 @@ def _wait(world: World, asker: Asker, given: ClaimInput) -> None:
             return tasks.any_ready(connection, project, role, timestamp(world.clock()))
 
     connected = world.connected(asker.principal)
-    world.wakeups.until(topic(project, role), there, given.wait)
+    world.bell.wait(topic(project, role), there, given.wait)
     if asker.principal.token:  # it may have been revoked meanwhile
         world.credentials.check(asker.principal.token)
     if connected and not world.connected(asker.principal):
@@ -271,8 +271,8 @@ def claim(context: Context, given: ClaimInput) -> ClaimOutput:
     settled = reclaiming.settle(context.connection, project, moment)
     announce(context.writing, project, settled.ready)
     claims = queue.claim(context.connection, project, role, origin_of(who), moment, count=given.count)
-    context.told.update(settled.told())
-    context.told["claimed"] = [[each.role, each.task_id, each.fence] for each in claims]
+    context.noted.update(settled.told())
+    context.noted["claimed"] = [[each.role, each.task_id, each.fence] for each in claims]
     return ClaimOutput(
         claims=[
             ClaimedTask(

@@ -171,13 +171,13 @@ def requeue(context: Context, given: RequeueInput) -> RequeueOutput:
         )
     if given.every:
         roles = requeueing.requeue_dead(context.connection, project)
-        context.told["requeued"] = len(roles)
+        context.noted["requeued"] = len(roles)
         announce(context.writing, project, roles)
         return RequeueOutput(requeued=len(roles)).making_ready(project, roles)
     if given.role is None or given.task_id is None:
         raise InvalidInput("name_one", "A task is named by its role and its task_id.", "Give both.")
     role, task_id = clean_role(given.role), clean_task_id(given.task_id)
     was = requeueing.requeue(context.connection, project, role, task_id)
-    context.told["was"] = str(was)
+    context.noted["was"] = str(was)
     announce(context.writing, project, [role])
     return RequeueOutput(requeued=1, was=str(was)).making_ready(project, [role])

@@ -107,7 +107,7 @@ def complete(context: Context, given: CompleteInput) -> CompleteOutput:
         result=given.result,
         artefacts=given.artefacts,
     )
-    context.told["done"] = released is not None
+    context.noted["done"] = released is not None
     announce(context.writing, context.here.id, released or [])
     return CompleteOutput(
         task_id=given.task_id,
@@ -161,7 +161,7 @@ def fail(context: Context, given: FailInput) -> FailOutput:
         chance=secrets.randbelow(CHANCES) / CHANCES,
         final=given.final,
     )
-    context.told.update({"state": str(done.state), "attempts": done.attempts})
+    context.noted.update({"state": str(done.state), "attempts": done.attempts})
     return FailOutput(
         task_id=given.task_id, state=str(done.state), attempts=done.attempts, again_at=done.again_at
     )

@@ -180,7 +180,7 @@ class Corridor:
             output = operation.function(context, intake.given)
         answer = _rendered(operation, output)
         if operation.recorded:
-            draft = _draft(call, operation, intake, "ok", result=context.told)
+            draft = _draft(call, operation, intake, "ok", noted=context.noted)
             store.write(lambda transaction: transaction.record(draft))
         return answer
 
@@ -212,9 +212,7 @@ class Corridor:
                 return error
             if operation.recorded:
                 told = self._blinded(intake) if context.sealed else intake
-                transaction.record(
-                    _draft(call, operation, told, "ok", result=context.told, noted=context.noted)
-                )
+                transaction.record(_draft(call, operation, told, "ok", noted=context.noted))
             if operation.keeps_answer:
                 kept = {"structured": answer.structured, "text": answer.text}
                 replay.keep(transaction.connection, call, request, kept)
@@ -361,7 +359,6 @@ def _draft(
     intake: Intake,
     outcome: str,
     kind: Any = None,
-    result: Mapping[str, Any] | None = None,
     noted: Mapping[str, Any] | None = None,
 ) -> EntryDraft:
     body: dict[str, Any] = {
@@ -371,8 +368,6 @@ def _draft(
         "arguments": intake.plain,
         "outcome": outcome,
     }
-    if result:
-        body["result"] = dict(result)
     if intake.redactions:
         body["redacted"] = [r.model_dump() for r in intake.redactions]
     if noted:

@@ -21,7 +21,7 @@ from securecontext.boundaries.ledger.tail import LedgerRow
 from securecontext.boundaries.ledger.verdict import Verdict
 from securecontext.boundaries.limits import Limits
 from securecontext.boundaries.policy import Principal, Unlocked
-from securecontext.pipeline.wakeups import Wakeups
+from securecontext.pipeline.bell import Bell
 from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryDraft, EntryKind
 from securecontext.types.places import Place
@@ -282,10 +282,6 @@ class World(Protocol):
 
     def connected(self, who: Principal) -> bool:
         """Say whether a session has a connection of its own just now; callers over HTTP never have one."""
-
-    @property
-    def wakeups(self) -> Wakeups:
-        """Who waits in this service."""
 
     def store(self, project: str) -> Store:
         """Return the store of a project, opening it if need be."""

@@ -109,7 +109,6 @@ class Daemon:
             self._server.close()
             self.app.bell.close()  # who waits is answered now
             self.app.secret_rules.close()
-            self.app.wakeups.close()
             for task in background:
                 task.cancel()
             await self.listener.drain(DRAIN_SECONDS)

@@ -66,7 +66,7 @@ class Listener:
         self._daemon = daemon
         self._pool = ThreadPoolExecutor(WORKERS + limits.WAITERS, thread_name_prefix="call")
         self._places = threading.Semaphore(WORKERS)
-        app.wakeups.aside = self._aside
+        app.bell.aside = self._aside
         self.open = 0
         self.workers = WORKERS
         self.most = within_files(limits.CONNECTIONS, limits.FILES_FOR_SOCKET)

@@ -56,11 +56,13 @@ class Status:
         at = self._app.limits
         http = usage.within_files(limits.HTTP_CONNECTIONS, limits.FILES_FOR_HTTP)
         largest = self._app.stores.largest(int(at.quota_mb * limits.MB))
+        waiting = self._app.bell.waiting
         return {
             "connections": [self._listener.open - 1, self._listener.most],
             "http_connections": [self._doors.http_clients, http],
             "open_files": [usage.open_files(), usage.file_limit()],
-            "calls_under_way": [self._app.gate.under_way, self._listener.workers],
+            "calls_under_way": [max(0, self._app.gate.under_way - waiting), self._listener.workers],
+            "calls_waiting": [waiting, limits.WAITERS],
             "memory_mb": [round(usage.resident_bytes() / limits.MB, 1), at.memory_mb],
             "largest_project_mb": [round(largest / limits.MB, 1), at.quota_mb],
         }

@@ -37,7 +37,7 @@ def test_a_task_goes_from_hand_to_hand_and_each_step_is_in_the_ledger_once(team:
     team.house.do("zc_heartbeat_task", team.agent(), **held, progress="half")
     done = team.house.do("zc_complete_task", team.agent(), **held, result={"n": 1}, artefacts=["src/a.py"])
     assert done == {"task_id": "t", "already": False, "redacted": []}
-    told = [(e["operation"], e.get("result")) for e in reversed(team.house.entries(5))][1:]
+    told = [(e["operation"], e.get("noted")) for e in reversed(team.house.entries(5))][1:]
     assert told == [
         ("zc_enqueue_task", {"inserted": True}), ("zc_claim_task", {"claimed": [["worker", "t", 1]]}),
         ("zc_heartbeat_task", None), ("zc_complete_task", {"done": True}),
@@ -102,7 +102,7 @@ def test_a_lease_that_was_lost_is_a_conflict_and_an_entry(team: Team) -> None:
     bob = team.agent("bob")
     assert team.one(bob)["fence"] == 2
     entry = next(e for e in team.house.entries(3) if e["operation"] == "zc_claim_task")
-    assert entry["result"] == {"reclaimed": [["worker", "t", 1]], "claimed": [["worker", "t", 2]]}
+    assert entry["noted"] == {"reclaimed": [["worker", "t", 1]], "claimed": [["worker", "t", 2]]}
     for operation, more in (
         ("zc_complete_task", {}),
         ("zc_heartbeat_task", {}),
@@ -340,7 +340,7 @@ def waiting_claim(team: Team, answers: list[Any], wait: int = 60) -> threading.T
         target=lambda: answers.append(team.house.ask("zc_claim_task", {"wait": wait}, who=who))
     )
     thread.start()
-    wait_until(lambda: team.house.app.wakeups.waiting == 1, "the claim to wait")
+    wait_until(lambda: team.house.app.bell.waiting == 1, "the claim to wait")
     return thread
 
 
@@ -350,13 +350,13 @@ def test_a_claim_that_waits_is_woken_by_what_is_enqueued(team: Team) -> None:
     team.put("t")
     thread.join(60)
     assert [each["task_id"] for each in answers[0].structured["claims"]] == ["t"]
-    assert team.house.app.wakeups.waiting == 0
+    assert team.house.app.bell.waiting == 0
 
 
 def test_a_claim_that_waits_is_answered_when_the_service_ends(team: Team) -> None:
     answers: list[Any] = []
     thread = waiting_claim(team, answers)
-    team.house.app.wakeups.close()
+    team.house.app.bell.close()
     thread.join(60)
     assert answers[0].error is None and answers[0].structured["claims"] == []
 
@@ -401,7 +401,7 @@ def test_w_45_the_service_renews_who_is_connected_and_offers_again_who_is_not(te
     assert (held["task_id"], held["claimed_by"]) == ("t", "agent:alice")
     assert held["progress_at"] < held["due_at"]
     entry = next(e for e in team.house.entries(5) if e["operation"] == "queue.settle")
-    assert (entry["stream"], entry["result"]) == ("system/queue", {"reclaimed": [["worker", "u", 1]]})
+    assert (entry["stream"], entry["noted"]) == ("system/queue", {"reclaimed": [["worker", "u", 1]]})
 
 
 def test_an_agent_whose_token_is_revoked_keeps_no_task_by_staying_connected(team: Team) -> None:

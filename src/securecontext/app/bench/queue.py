@@ -211,10 +211,10 @@ def _counted(
     with store.read() as connection:
         for body in connection.execute(select(ledger_bodies.c.body)).scalars():
             said: dict[str, Any] = json.loads(body)
-            result = said.get("result", {})
-            claimed.update((task, str(fence)) for _, task, fence in result.get("claimed", ()))
+            noted = said.get("noted", {})
+            claimed.update((task, str(fence)) for _, task, fence in noted.get("claimed", ()))
             if said.get("operation") == "zc_complete_task":
-                done[result["done"][1]] += 1
+                done[noted["done"][1]] += 1
         finished = sum(each.tasks for each in tasks.counts(connection, PROJECT) if each.state is State.DONE)
     doubles = max(_beyond(told.claims) + _beyond(told.done), _beyond(claimed) + _beyond(done))
     unknown = len(set(told.done) - set(done)) + len(set(told.claims) - set(claimed))

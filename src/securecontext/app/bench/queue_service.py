@@ -30,20 +30,26 @@ URL = "SECURECONTEXT_BENCH_URL"
 PAUSE_SECONDS = 0.05
 
 
-def entry(who: Origin, operation: str, result: dict[str, Any], **arguments: Any) -> EntryDraft:
+def entry(who: Origin, operation: str, noted: dict[str, Any], **arguments: Any) -> EntryDraft:
     """Return the entry of a call, as the corridor makes it."""
-    body = {"operation": operation, "outcome": "ok", "arguments": arguments, "result": result}
+    body = {"operation": operation, "outcome": "ok", "arguments": arguments, "noted": noted}
     return EntryDraft(who.created_by, who.session, "", "call", body)
 
 
 class _Worker:
-    def __init__(self, store: Store, name: str, lease: timedelta) -> None:
+    def __init__(self, store: Store, name: str, lease: timedelta, together: threading.Barrier) -> None:
         self._store = store
+        self._together = together
         self._who = Origin(f"agent:{name}", f"ses_{name}")
         self._lease = lease
 
     def run(self) -> None:
-        """Claim and complete until no task is open."""
+        """Claim and complete until no task is open; begin when all others of this service are there.
+
+        Each has made a call before, as a session has that claims: its stream in the ledger is there.
+        """
+        self._store.write(lambda t: t.record(entry(self._who, "zc_queue_stats", {})))
+        self._together.wait()
         while True:
             begun = time.perf_counter()
             claimed = self._store.write(self._claim)
@@ -98,8 +104,9 @@ def _tell(line: str) -> None:
 def main(folder: str, name: str, threads: str, lease: str) -> int:
     """Run the service; return the exit code."""
     with opened(Path(folder), os.environ.get(URL, "")) as store:
+        together = threading.Barrier(int(threads))
         workers = [
-            _Worker(store, f"{name}-{number}", timedelta(seconds=float(lease)))
+            _Worker(store, f"{name}-{number}", timedelta(seconds=float(lease)), together)
             for number in range(int(threads))
         ]
         running = [threading.Thread(target=worker.run) for worker in workers]

@@ -9,20 +9,20 @@ from contextlib import contextmanager
 import pytest
 from tests.waiting import wait_until
 
-from securecontext.pipeline import wakeups
-from securecontext.pipeline.wakeups import Wakeups
+from securecontext.pipeline import bell
+from securecontext.pipeline.bell import Bell
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks by itself within a test: what wakes is the ring."""
-    monkeypatch.setattr(wakeups, "LOOK_SECONDS", (3_000.0, 3_000.0))
+    monkeypatch.setattr(bell, "LOOK_SECONDS", (3_000.0, 3_000.0))
 
 
 class Waiting:
     """Threads that wait for a topic, and what each was told."""
 
-    def __init__(self, bells: Wakeups) -> None:
+    def __init__(self, bells: Bell) -> None:
         self.bells = bells
         self.there: list[str] = []
         self.answers: list[bool] = []
@@ -30,7 +30,7 @@ class Waiting:
 
     def start(self, topic: str, seconds: float = 3_000) -> None:
         def wait() -> None:
-            self.answers.append(self.bells.until(topic, lambda: topic in self.there, seconds))
+            self.answers.append(self.bells.wait(topic, lambda: topic in self.there, seconds))
 
         self.threads.append(threading.Thread(target=wait))
         self.threads[-1].start()
@@ -41,7 +41,7 @@ class Waiting:
 
 
 def test_a_ring_wakes_who_waits_for_that_topic(patient: None) -> None:
-    at = Waiting(Wakeups())
+    at = Waiting(Bell())
     at.start("a")
     at.start("b")
     wait_until(lambda: at.bells.waiting == 2, "both to wait")
@@ -55,7 +55,7 @@ def test_a_ring_wakes_who_waits_for_that_topic(patient: None) -> None:
 
 
 def test_a_ring_wakes_as_many_as_there_is_something_for(patient: None) -> None:
-    at = Waiting(Wakeups())
+    at = Waiting(Bell())
     for _ in range(4):
         at.start("a")
     wait_until(lambda: at.bells.waiting == 4, "all to wait")
@@ -69,7 +69,7 @@ def test_a_ring_wakes_as_many_as_there_is_something_for(patient: None) -> None:
 
 
 def test_a_ring_between_the_look_and_the_sleep_is_not_missed(patient: None) -> None:
-    bells = Wakeups()
+    bells = Bell()
     looks: list[bool] = []
 
     def there() -> bool:
@@ -78,33 +78,33 @@ def test_a_ring_between_the_look_and_the_sleep_is_not_missed(patient: None) -> N
         looks.append(True)
         return len(looks) == 2
 
-    assert bells.until("a", there, 3_000)
+    assert bells.wait("a", there, 3_000)
 
 
 def test_without_a_ring_it_is_looked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another service makes ready rings no bell here."""
-    monkeypatch.setattr(wakeups, "LOOK_SECONDS", (0.0, 0.001))
+    monkeypatch.setattr(bell, "LOOK_SECONDS", (0.0, 0.001))
     looks: list[bool] = []
-    assert Wakeups().until("a", lambda: looks.append(True) or len(looks) == 5, 3_000)
+    assert Bell().wait("a", lambda: looks.append(True) or len(looks) == 5, 3_000)
 
 
 def test_what_is_there_needs_no_waiting_and_no_time_is_no_waiting() -> None:
-    bells = Wakeups()
-    assert bells.until("a", lambda: True, 0)
-    assert not bells.until("a", lambda: False, 0)
+    bells = Bell()
+    assert bells.wait("a", lambda: True, 0)
+    assert not bells.wait("a", lambda: False, 0)
 
 
 def test_more_than_may_wait_are_answered_at_once(patient: None) -> None:
-    at = Waiting(Wakeups(most=1))
+    at = Waiting(Bell(most=1))
     at.start("a")
     wait_until(lambda: at.bells.waiting == 1, "the first to wait")
-    assert not at.bells.until("a", lambda: False, 3_000)
+    assert not at.bells.wait("a", lambda: False, 3_000)
     at.bells.close()
     at.end()
 
 
 def test_who_waits_gives_its_place_up_and_takes_it_again(patient: None) -> None:
-    bells = Wakeups()
+    bells = Bell()
     steps: list[str] = []
 
     @contextmanager
@@ -120,5 +120,5 @@ def test_who_waits_gives_its_place_up_and_takes_it_again(patient: None) -> None:
     bells.close()
     at.end()
     assert steps == ["aside", "back"]
-    assert not bells.until("a", lambda: False, 3_000), "after the end nobody waits"
+    assert not bells.wait("a", lambda: False, 3_000), "after the end nobody waits"
     assert steps == ["aside", "back"]

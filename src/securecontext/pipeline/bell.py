@@ -20,8 +20,8 @@ LOOK_SECONDS = (1.0, 3.0)
 _chance = random.SystemRandom()
 
 
-class _Bell:
-    """One topic's bell.
+class _Topic:
+    """One topic, and who waits for it.
 
     Attributes:
         rung: how often; whoever looked before a ring does not wait after it.
@@ -34,7 +34,7 @@ class _Bell:
         self.waiting = 0
 
 
-class Wakeups:
+class Bell:
     """Everybody who waits in this service. Safe to share by threads.
 
     Args:
@@ -48,7 +48,7 @@ class Wakeups:
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
         self._most = most
         self._lock = threading.Lock()
-        self._bells: dict[str, _Bell] = {}
+        self._places: dict[str, _Topic] = {}
         self._waiting = 0
         self._closed = False
 
@@ -58,16 +58,21 @@ class Wakeups:
         with self._lock:
             return self._waiting
 
-    def ring(self, topic: str, many: int = 1) -> None:
-        """Wake as many who wait for a topic as there is something for."""
-        with self._lock:
-            bell = self._bells.get(topic)
-        if bell is not None:
-            with bell.condition:
-                bell.rung += 1
-                bell.condition.notify(many)
+    def ring(self, topic: str, many: int | None = None) -> None:
+        """Have those look again who wait for a topic; called once the change is durable.
 
-    def until(self, topic: str, there: Callable[[], bool], seconds: float) -> bool:
+        Args:
+            topic: what is waited for.
+            many: as many as there is something for; None for everybody.
+        """
+        with self._lock:
+            place = self._places.get(topic)
+        if place is not None:
+            with place.condition:
+                place.rung += 1
+                place.condition.notify(place.waiting if many is None else many)
+
+    def wait(self, topic: str, there: Callable[[], bool], seconds: float) -> bool:
         """Wait until something is there, at most so long; say whether it is.
 
         Args:
@@ -76,51 +81,51 @@ class Wakeups:
             seconds: at most.
         """
         deadline = time.monotonic() + seconds
-        with self._place(topic) as bell:
+        with self._place(topic) as place:
             while True:
-                with bell.condition:
-                    seen = bell.rung
+                with place.condition:
+                    seen = place.rung
                 if there():
                     return True
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._sleep(bell, seen, left):
+                if left <= 0 or not self._sleep(place, seen, left):
                     return False
 
     def close(self) -> None:
         """Wake everybody for good: the service ends, and answers first."""
         with self._lock:
             self._closed = True
-            bells = list(self._bells.values())
-        for bell in bells:
-            with bell.condition:
-                bell.rung += 1
-                bell.condition.notify_all()
+            places = list(self._places.values())
+        for place in places:
+            with place.condition:
+                place.rung += 1
+                place.condition.notify_all()
 
-    def _sleep(self, bell: _Bell, seen: int, left: float) -> bool:
+    def _sleep(self, place: _Topic, seen: int, left: float) -> bool:
         """Sleep until it rings or it is time to look; False where this is no time to wait."""
         with self._lock:
             if self._closed or self._waiting >= self._most:
                 return False
             self._waiting += 1
         try:
-            with self.aside(), bell.condition:
-                if bell.rung == seen:
-                    bell.condition.wait(min(left, _chance.uniform(*LOOK_SECONDS)))
+            with self.aside(), place.condition:
+                if place.rung == seen:
+                    place.condition.wait(min(left, _chance.uniform(*LOOK_SECONDS)))
         finally:
             with self._lock:
                 self._waiting -= 1
         return True
 
     @contextmanager
-    def _place(self, topic: str) -> Iterator[_Bell]:
-        """Hold a topic's bell; a bell for which nobody waits is forgotten."""
+    def _place(self, topic: str) -> Iterator[_Topic]:
+        """Hold a topic; one for which nobody waits is forgotten."""
         with self._lock:
-            bell = self._bells.setdefault(topic, _Bell())
-            bell.waiting += 1
+            place = self._places.setdefault(topic, _Topic())
+            place.waiting += 1
         try:
-            yield bell
+            yield place
         finally:
             with self._lock:
-                bell.waiting -= 1
-                if not bell.waiting:
-                    del self._bells[topic]
+                place.waiting -= 1
+                if not place.waiting:
+                    del self._places[topic]
