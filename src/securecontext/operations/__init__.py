@@ -26,6 +26,7 @@ from securecontext.operations import (
     secrets,
     sessions,
     state,
+    tracing,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "secrets",
     "sessions",
     "state",
+    "tracing",
 ]
