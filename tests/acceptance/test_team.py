@@ -74,7 +74,8 @@ def team(world: World) -> Iterator[Team]:
     world.env["ZC_HTTP_PORT"] = "0"
     subprocess.run(["git", "init", "-q"], cwd=world.project, check=True)
     with operators_terminal(world.env, world.project) as operator:
-        yield Team(world, operator)
+        made = Team(world, operator)
+    yield made
 
 
 def test_w_47_what_is_said_over_one_door_is_heard_whole_over_the_other(team: Team) -> None:

@@ -30,6 +30,7 @@ from securecontext.operations import (
     sessions,
     state,
     tasks,
+    tracing,
 )
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "sessions",
     "state",
     "tasks",
+    "tracing",
 ]

@@ -116,7 +116,6 @@ class Context:
     prepared: Any = None
     noted: dict[str, Any] = field(default_factory=dict)
     sealed: bool = False
-    noted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def here(self) -> Project:

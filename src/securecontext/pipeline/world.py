@@ -215,16 +215,6 @@ class Backups(Protocol):
         """Forget a restore, and remove what was made ready for it unless it was committed."""
 
 
-class Bell(Protocol):
-    """Wakes calls that wait for something to be stored."""
-
-    def ring(self, topic: str) -> None:
-        """Have everybody look again who waits for this topic; called once the change is durable."""
-
-    def wait(self, topic: str, is_there: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something is there, at most so long; say whether it is."""
-
-
 class World(Protocol):
     """The composition root, as operations see it."""
 
