@@ -24,7 +24,7 @@ from securecontext import rendezvous
 from tests.acceptance.claude_client import Client
 from tests.acceptance.scripted_model import Request, ScriptedModel
 from tests.engines.fixtures import admin_of
-from tests.engines.shared_case import project_named, rows_of_project
+from tests.engines.shared_case import project_named, rows_of_project, tables_with
 
 ZC = Path(sys.executable).with_name("zc")
 SERVER = "mcp__plugin_securecontext_zc-ctx__"
@@ -146,8 +146,9 @@ class User(Client):
         return all(self.told("audit", "verify", *words)["status"] == "OK" for words in ((), ("--machine",)))
 
     def files_with(self, mark: str) -> list[str]:
-        """Return which files of the data folder, and of the socket's folder, hold a text."""
-        return [
+        """Return which files of the data folder, and which tables of its database, hold a text."""
+        url = self.extra.get("ZC_POSTGRES_URL")
+        return (tables_with(admin_of(url), mark) if url else []) + [
             str(path.relative_to(self.root))
             for path in sorted(self.root.rglob("*"))
             if path.is_file() and path.is_relative_to(self.zc_home) and mark.encode() in path.read_bytes()

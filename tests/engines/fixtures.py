@@ -16,7 +16,6 @@ from securecontext.app import database
 from securecontext.settings import Settings
 from securecontext.storage import schema
 from securecontext.storage.postgres import open_postgres
-from securecontext.storage.search_postgres import BESIDE_THE_TABLES
 from tests.engines.postgres_server import PostgresServer, running_postgres
 
 ENGINES = ("sqlite", "postgres")
@@ -54,8 +53,6 @@ def _migrated_template(postgres_server: PostgresServer) -> str:
     engine = open_postgres(postgres_server.create("zc_template"))
     with engine.begin() as connection:
         schema.upgrade(connection)
-        for statement in BESIDE_THE_TABLES:
-            connection.exec_driver_sql(statement)
     engine.dispose()
     return "zc_template"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 _BY_PROJECT = ("facts", "documents", "chunks", "events")
 _BY_LOG = ("ledger_entries", "ledger_bodies", "ledger_heads", "ledger_tiles", "ledger_checkpoints")
@@ -30,3 +31,21 @@ def project_named(url: str, name: str) -> str:
     with psycopg.connect(url, options="-c search_path=securecontext") as connection:
         [[project]] = connection.execute("SELECT project FROM projects WHERE name = %s", [name]).fetchall()
     return str(project)
+
+
+def tables_with(url: str, mark: str) -> list[str]:
+    """Return which tables hold a text, in words or in bytes."""
+    with psycopg.connect(url, options="-c search_path=securecontext") as connection:
+        names = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'securecontext'"
+        ).fetchall()
+        found = []
+        for (name,) in sorted(names):
+            rows = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
+            held = (value for row in rows for value in row)
+            texts = (
+                each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in held
+            )
+            if any(mark in each for each in texts):
+                found.append(name)
+        return found

@@ -22,6 +22,7 @@ from securecontext.app.recorders import recorder
 from securecontext.app.stores import MACHINE, Stores, gone
 from securecontext.boundaries.database_context import ContextKey
 from securecontext.boundaries.keys import Keyring
+from securecontext.boundaries.ledger import purge
 from securecontext.projects import census, emptying, register
 from securecontext.storage import (
     meta_rows,
@@ -197,7 +198,9 @@ class SharedStores(Stores):
         """Delete what a project held, and what the ledgers that all services kept of it say."""
         moment = timestamp(self._clock())
         with self._acting(project) as connection:
-            shared_rows.remove(connection, project, moment)
+            # The service's login may delete no entry: what is left is that there were entries, and when.
+            purge.blank(connection, shared_rows.logs_of(connection, project), moment)
+            shared_rows.remove(connection, project)
         self._settled.add(project)
 
     def _settle_ended(self) -> None:

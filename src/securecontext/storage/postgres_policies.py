@@ -57,13 +57,15 @@ FUNCTIONS: Final = (
       RETURN parts[2];
     END $$
     """,
+    # Their bodies are bound when they are made, so that no search path of a caller's changes what they call.
     "CREATE OR REPLACE FUNCTION current_project() RETURNS text LANGUAGE sql STABLE"
-    " SET search_path = securecontext, pg_temp AS $$ SELECT pg_catalog.split_part(current_store(), '@', 1) $$",
+    " RETURN pg_catalog.split_part(current_store(), '@', 1)",
     "CREATE OR REPLACE FUNCTION current_logs() RETURNS text[] LANGUAGE sql STABLE"
-    " SET search_path = securecontext, pg_temp AS $$ SELECT pg_catalog.array_agg(value::text) FROM meta"
-    " WHERE pg_catalog.starts_with(name, current_project() || '@') AND pg_catalog.right(name, 4) = '/log' $$",
-    "CREATE OR REPLACE FUNCTION current_log() RETURNS text LANGUAGE sql STABLE SET search_path = securecontext, pg_temp"
-    " AS $$ SELECT value FROM meta WHERE name = current_store() || '/log' $$",
+    " RETURN (SELECT pg_catalog.array_agg(m.value::text) FROM meta m"
+    " WHERE pg_catalog.starts_with(m.name, (SELECT current_project()) || '@')"
+    " AND pg_catalog.right(m.name, 4) = '/log')",
+    "CREATE OR REPLACE FUNCTION current_log() RETURNS text LANGUAGE sql STABLE"
+    " RETURN (SELECT m.value FROM meta m WHERE m.name = (SELECT current_store()) || '/log')",
 )
 """Made before the policies that call them; `transaction_began` before all, see `BEGAN`."""
 BEGAN: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, literal, or_, select
 
 from securecontext.storage import tables
 from securecontext.storage.meta_rows import SEPARATOR
@@ -21,12 +21,6 @@ _DROP_ROWS = tuple(delete(table).where(table.c.project == bindparam("of_project"
 _DROP_ANSWERS = delete(tables.idempotency).where(tables.idempotency.c.scope.like(bindparam("answers")))
 _DROP_META = delete(tables.meta).where(_OF_PROJECT)
 _LOGS = select(tables.meta.c.value).where(_OF_PROJECT, tables.meta.c.name.like("%/log"))
-_BLANK = (
-    update(tables.ledger_bodies)
-    .where(tables.ledger_bodies.c.log.in_(_LOGS))
-    .values(salt=None, body=None, purged_at=bindparam("now"))
-)
-"""The service's login may not delete an entry: what is left of a ledger is that there were entries, and when."""
 
 
 def _under(project: str) -> dict[str, object]:
@@ -39,10 +33,14 @@ def are_there(connection: Connection, project: str) -> bool:
     return bool(connection.execute(_THERE, {"of_project": project, **_under(project)}).scalar())
 
 
-def remove(connection: Connection, project: str, moment: str) -> None:
-    """Delete everything of a deleted project: memory, archive, answers, and what its ledgers say was done."""
+def logs_of(connection: Connection, project: str) -> list[str]:
+    """Return the ids of the ledgers that all services keep of a project."""
+    return list(connection.execute(_LOGS, _under(project)).scalars())
+
+
+def remove(connection: Connection, project: str) -> None:
+    """Delete everything of a deleted project but its ledgers: memory, archive, answers, what its stores say."""
     for statement in _DROP_ROWS:
         connection.execute(statement, {"of_project": project})
     connection.execute(_DROP_ANSWERS, {"answers": f"%{SEPARATOR}{project}{SEPARATOR}%"})
-    connection.execute(_BLANK, {"now": moment, **_under(project)})
     connection.execute(_DROP_META, _under(project))

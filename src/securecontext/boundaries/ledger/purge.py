@@ -58,6 +58,11 @@ _take = (
     )
     .values(salt=None, body=None, purged_at=bindparam("moment"))
 )
+_blank = (
+    update(ledger_bodies)
+    .where(b.log == bindparam("in_log"), b.purged_at.is_(None))
+    .values(salt=None, body=None, purged_at=bindparam("moment"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,12 @@ class Purged:
     def told(self) -> dict[str, Any]:
         """Return what the body of the purge's entry says."""
         return {"purged_at": self.at, "purged": [each.as_dict() for each in self.ranges]}
+
+
+def blank(connection: Connection, logs: Sequence[str], moment: str) -> None:
+    """Blank every body of some ledgers, whose project is deleted in a database where no entry is."""
+    for log in logs:
+        connection.execute(_blank, {"in_log": log, "moment": moment})
 
 
 def streams_of(connection: Connection, log: str, session: str, by: str | None = None) -> list[str]:
