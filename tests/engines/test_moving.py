@@ -18,15 +18,17 @@ from securecontext.settings import Settings
 from securecontext.types.errors import Conflict, InvalidInput, Tampered, ZcError
 from tests.engines.fixtures import let_in
 from tests.engines.postgres_server import PostgresServer
-from tests.house_case import PERSON, House, make_house, named
+from tests.house_case import PERSON, House, named
+from tests.team_case import make_team
 
 SECRET_NOTE = "the launch is on the ninth"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data folder with two projects, sealed texts, history, a forgotten value and a purged session; closed."""
-    house = make_house(tmp_path / "house")
+    """A data folder with two projects, sealed texts, history, a forgotten value, a team and its tasks; closed."""
+    team = make_team(tmp_path / "house")
+    house = team.house
     house.remember("db", "PostgreSQL 15", 5)
     house.remember("db", "PostgreSQL 16", 5)
     house.remember("gone", "soon")
@@ -36,6 +38,14 @@ def folder(tmp_path: Path) -> Path:
     house.do("zc_summarize_session", summary="Chose the engine.")
     for number in range(60):
         house.remember(f"k{number}", f"value {number}", who=named("other", "s2"))
+    team.say(team.boss, "STATUS", summary="first")
+    assigned = team.assign("alice", "src/login/", task="the form")
+    house.do("zc_ack", team.alice, broadcast_id=assigned["id"])
+    for name in ("first", "second"):
+        house.do("zc_enqueue_task", team.boss, task_id=name, role="worker", payload={"about": name})
+    [claimed] = house.do("zc_claim_task", team.bob)["claims"]
+    done = {"task_id": claimed["task_id"], "fence": claimed["fence"], "result": {"lines": 3}}
+    house.do("zc_complete_task", team.bob, **done)
     other = house.fresh_project("second")
     house.ask("zc_remember", {"key": "db", "value": "SQLite"}, project=other)
     house.ask(
@@ -84,6 +94,16 @@ def test_everything_is_in_the_database_afterwards_and_the_files_are_as_they_were
         assert house.search("waterfalls north")[0]["source"] == "notes/waterfalls"
         history = house.do("memory.show", PERSON, key="db")
         assert "PostgreSQL 15" in str(history)
+        for state, task in (("done", "first"), ("queued", "second")):
+            assert [each["task_id"] for each in house.do("queue.list", PERSON, state=state)["tasks"]] == [
+                task
+            ]
+        [held] = house.do("zc_reservations", PERSON)["reservations"]
+        assert (held["agent"], held["pattern"]) == ("alice", "src/login")
+        cause = int(held["cause"].removeprefix("broadcast:"))
+        traced = house.do("zc_explain", PERSON, broadcast_id=cause)
+        assert traced["type"] == "ASSIGN"
+        assert [each["agent"] for each in traced["acknowledged"]] == ["alice"]
         house.remember("after", "the move")
         for store in house.app.stores.every_open():
             assert house.app.ledgers.verify_store(store, whole=True).status == "OK"

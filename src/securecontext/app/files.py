@@ -52,6 +52,9 @@ class FileStores(Stores):
 
     # Opening
 
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Do nothing: a file has one service."""
+
     def _open_machine(self) -> Store:
         path = self._home / "machine.db"
         with suppress(OSError, ZcError):  # what is wrong with it is told below

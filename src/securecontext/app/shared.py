@@ -33,6 +33,7 @@ from securecontext.storage import (
     schema,
     shared_rows,
 )
+from securecontext.storage.notices_postgres import Notices
 from securecontext.storage.port import Store, Transaction
 from securecontext.storage.tables import meta
 from securecontext.types.errors import Unavailable, ZcError
@@ -79,6 +80,7 @@ class SharedStores(Stores):
         self._where = postgres_address.told(self._engine.url)
         self._looked = False
         self._settled: set[str] = set()
+        self._notices: Notices | None = None
         self._contexts = ContextKey(keyring)
         try:
             with suppress(Unavailable):  # a server that is away may come back: calls are refused meanwhile
@@ -86,6 +88,10 @@ class SharedStores(Stores):
         except BaseException:
             self._engine.dispose()
             raise
+
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Have topics told that other services on the same database make known, on a thread of its own."""
+        self._notices = Notices(self._engine, tell)
 
     # Opening
 
@@ -253,6 +259,8 @@ class SharedStores(Stores):
         """Do nothing: there is no file to be made."""
 
     def _let_go(self) -> None:
+        if self._notices is not None:
+            self._notices.close()
         self._engine.dispose()
 
 

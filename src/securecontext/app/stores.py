@@ -57,6 +57,10 @@ class Stores(ABC):
     # What keeps the stores
 
     @abstractmethod
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Have topics told that other services on the same stores make known; called once."""
+
+    @abstractmethod
     def _open_machine(self) -> Store:
         """Open the machine's store."""
 

@@ -193,6 +193,7 @@ def broadcast(context: Context, given: BroadcastInput) -> BroadcastOutput:
     asked = _asked(context, message, sender)
     to = list(dict.fromkeys([*message.to, *asked])) if message.to else []
     new = broadcasts.say(context.connection, context.here.id, sender, message, to, timestamp(now))
+    context.writing.notify(context.here.id)
     out = BroadcastOutput(
         id=new, type=message.type, to=to, verified=sender.role in broadcasts.TRUSTED_ROLES, asked=asked,
         redacted=list(context.redactions),

@@ -139,6 +139,7 @@ def hand_over(context: Context, given: HandOverInput) -> HandOverOutput:
         )
     else:
         ownership.release(context.connection, chosen, by=context.principal.name, moment=moment)
+    context.writing.notify(project)
     return HandOverOutput(files=[each.pattern.text for each in chosen], to=agent)
 
 

@@ -6,29 +6,8 @@ from sqlalchemy import delete
 
 from securecontext.projects import census
 from securecontext.storage.port import TextIndex, Transaction
-from securecontext.storage.tables import (
-    broadcast_acks,
-    broadcast_attempts,
-    broadcast_recipients,
-    broadcasts,
-    channel_keys,
-    chunks,
-    documents,
-    events,
-    facts,
-    idempotency,
-    reservations,
-    task_needs,
-    task_results,
-    tasks,
-)
+from securecontext.storage.tables import HELD, chunks, idempotency
 from securecontext.types.ledger import EntryDraft
-
-HELD = (
-    facts, documents, events, broadcasts, broadcast_recipients, broadcast_acks, broadcast_attempts, channel_keys,
-    reservations, task_needs, task_results, tasks,
-)  # fmt: skip
-"""What a project holds, beside what finds it and what answers retries."""
 
 
 def empty(transaction: Transaction, *, text: TextIndex, project: str, target: str) -> None:

@@ -82,6 +82,7 @@ class Daemon:
         self.app.backups.committed = lambda: loop.call_soon_threadsafe(self._stop)
         if self.settings.strict_integrity:
             await asyncio.to_thread(self.app.code.require_sound)
+        self.app.stores.listen(self.app.bell.ring)
         self._server = await self._listen(address)
         background = [
             asyncio.create_task(work)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -20,9 +20,16 @@ from securecontext.storage import meta_rows, tables
 
 Row = dict[str, Any]
 AT_ONCE: Final = 1_000
-_NUMBERED: Final = {"facts": "fact", "documents": "document", "chunks": "chunk", "events": "event"}
+_NUMBERED: Final = {"facts": "fact", "documents": "document", "tasks": "task", "broadcasts": "broadcast"}
+"""Tables whose numbers others refer to: new ones are given before the rows are carried."""
+_UNNAMED: Final = {
+    "chunks": "chunk", "events": "event", "ledger_entries": "entry", "broadcast_attempts": "attempt",
+    "reservations": "reservation",
+}  # fmt: skip
+"""Tables whose numbers stand for nothing but an order: the database gives new ones."""
+_CAUSE: Final = "broadcast:"
 _SEALED: Final = {"facts": "value", "documents": "content"}
-_OF_PROJECT: Final = (tables.facts, tables.documents, tables.chunks, tables.events)
+_OF_PROJECT: Final = (tables.chunks, *tables.HELD)
 _OF_LOG: Final = (
     tables.ledger_entries,
     tables.ledger_bodies,
@@ -70,31 +77,36 @@ class Store:
     left_out: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
 class Numbers:
-    """The new numbers of facts and documents, by their old ones."""
+    """The new numbers of rows that others refer to, by their old ones.
 
-    facts: dict[int, int] = field(default_factory=dict)
-    documents: dict[int, int] = field(default_factory=dict)
+    Args:
+        of_table: gives those of a table.
+    """
+
+    def __init__(self, of_table: Callable[[Table], dict[int, int]]) -> None:
+        self._new = {name: of_table(tables.metadata.tables[name]) for name in _NUMBERED}
 
     def of(self, table: Table, row: Row) -> Row:
         """Return a row with the numbers that it refers to; without its own where the database gives it one."""
-        changed = dict(row)
+        changed = _bare(table, row)
         match table.name:
             case "facts":
-                changed["fact"] = self.facts[row["fact"]]
                 replaced = row["replaced_by"]
-                changed["replaced_by"] = None if replaced is None else self.facts.get(replaced)
-            case "documents":
-                changed["document"] = self.documents[row["document"]]
+                changed["replaced_by"] = None if replaced is None else self._new["facts"].get(replaced)
             case "chunks":
-                parents = self.facts if row["parent_kind"] == "fact" else self.documents
-                changed["parent"] = parents[row["parent"]]
-                del changed["chunk"]
-            case "events":
-                del changed["event"]
-            case "ledger_entries":
-                del changed["entry"]
+                parents = "facts" if row["parent_kind"] == "fact" else "documents"
+                changed["parent"] = self._new[parents][row["parent"]]
+            case "task_results":
+                changed["task"] = self._new["tasks"][row["task"]]
+            case "broadcast_recipients" | "broadcast_acks":
+                changed["broadcast"] = self._new["broadcasts"][row["broadcast"]]
+            case "reservations" if row["cause"].startswith(_CAUSE):
+                said = int(row["cause"].removeprefix(_CAUSE))
+                changed["cause"] = f"{_CAUSE}{self._new['broadcasts'].get(said, said)}"
+        if table.name in _NUMBERED:
+            own = _NUMBERED[table.name]
+            changed[own] = self._new[table.name][row[own]]
         return changed
 
 
@@ -113,9 +125,7 @@ def copy(source: Connection, target: Connection, store: Store, told: Callable[[i
         store: which one.
         told: is called with the number of rows that were carried since the last time.
     """
-    numbers = Numbers(
-        _new_numbers(source, target, tables.facts), _new_numbers(source, target, tables.documents)
-    )
+    numbers = Numbers(lambda table: _new_numbers(source, target, table) if store.project else {})
     for name, value in _said(
         source, store
     ).items():  # first: by it the database knows whose the ledger's rows are
@@ -133,7 +143,7 @@ def copy(source: Connection, target: Connection, store: Store, told: Callable[[i
 
 def differences(source: Connection, target: Connection, store: Store) -> list[str]:
     """Return the tables whose content in the database is not that of the file, each with both numbers of rows."""
-    numbers = Numbers(*(_paired(source, target, store, table) for table in (tables.facts, tables.documents)))
+    numbers = Numbers(lambda table: _paired(source, target, store, table) if store.project else {})
     found = []
     for table in tables_of(store):
         here = _content(_told(table, old, numbers.of(table, old), store) for old in _rows(source, table))
@@ -177,7 +187,7 @@ def _told(table: Table, at: Row, row: Row, store: Store) -> Row:
 
 def _bare(table: Table, row: Row) -> Row:
     """Return a row without the number that the database gave it, where that stands for nothing."""
-    dropped = {"chunks": "chunk", "events": "event", "ledger_entries": "entry"}.get(table.name)
+    dropped = _UNNAMED.get(table.name)
     return {name: value for name, value in row.items() if name != dropped}
 
 

@@ -27,7 +27,7 @@ _LISTED: Final[dict[str, str]] = {
     "project_aliases": _MACHINE,
     "tokens": _MACHINE,
     "idempotency": f"{_MACHINE} OR strpos(scope, '/' || {PROJECT} || '/') > 0",
-    **dict.fromkeys(("facts", "documents", "chunks", "events"), f"project = {PROJECT}"),
+    **dict.fromkeys((table.name for table in (tables.chunks, *tables.HELD)), f"project = {PROJECT}"),
 }
 """Whose rows are whose, where the columns do not say it, or not strictly enough."""
 FUNCTIONS: Final = (

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func, literal, or_, select
 from securecontext.storage import tables
 from securecontext.storage.meta_rows import SEPARATOR
 
-_HELD: Final = (tables.chunks, tables.facts, tables.documents, tables.events)
+_HELD: Final = (tables.chunks, *tables.HELD)
 _OF_PROJECT: Final = func.substr(tables.meta.c.name, 1, bindparam("length")) == bindparam("under")
 _THERE = select(
     or_(

@@ -485,3 +485,9 @@ reservations = Table(
 )
 Index("ix_reservations_live", reservations.c.project, reservations.c.released_at, reservations.c.expires_at)
 Index("ix_reservations_cause", reservations.c.project, reservations.c.cause)
+
+HELD = (
+    facts, documents, events, tasks, task_needs, task_results, broadcasts, broadcast_recipients, broadcast_acks,
+    broadcast_attempts, channel_keys, reservations,
+)  # fmt: skip
+"""What a project holds, beside what finds it (``chunks``) and what answers retries."""
