@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +65,18 @@ def test_what_one_remembers_the_other_recalls(town: Town) -> None:
     assert town.one.shown() == {"db": "PostgreSQL 17"}
     town.two.do("zc_index", content="Waterfalls of the north.", source="notes")
     assert [hit["source"] for hit in town.one.search("waterfalls")] == ["notes"]
+
+
+def test_who_waits_at_one_is_woken_by_what_is_enqueued_at_the_other(town: Town) -> None:
+    topics: queue.SimpleQueue[str] = queue.SimpleQueue()
+    town.two.app.stores.listen(topics.put)
+    heard = ""
+    for number in range(50):  # it listens once its connection is there
+        town.one.do("zc_enqueue_task", PERSON, task_id=f"t{number}", role=f"r{number}", payload={})
+        with contextlib.suppress(queue.Empty):
+            heard = topics.get(timeout=1)
+            break
+    assert heard == f"tasks {town.one.project.id}/r{number}"
 
 
 def test_each_has_ledgers_of_its_own_under_its_own_keys_and_both_are_sound(town: Town) -> None:
