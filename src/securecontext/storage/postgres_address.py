@@ -29,7 +29,6 @@ _SESSION: Final = {
     "statement_timeout": str(STATEMENT_TIMEOUT_MS),
     "synchronous_commit": "on",
     "timezone": "UTC",
-    "search_path": f"{SCHEMA},pg_temp",
 }
 
 
@@ -109,12 +108,13 @@ def told(url: URL) -> str:
     return f"{url.username or 'the default login'} at {where}{port}, database {url.database}"
 
 
-def open_postgres(url: str, connections: int = POOL_SIZE) -> Engine:
+def open_postgres(url: str, connections: int = POOL_SIZE, schema: str = SCHEMA) -> Engine:
     """Return an engine for the database at ``url``; nothing is connected yet.
 
     Args:
         url: ``postgresql://user:password@host/database``, libpq's parameters after the question mark.
         connections: how many there are at most.
+        schema: where the tables are.
 
     Returns:
         An engine with at most so many connections, for which it is waited `POOL_TIMEOUT_S`. A connection that the
@@ -126,7 +126,9 @@ def open_postgres(url: str, connections: int = POOL_SIZE) -> Engine:
         Unavailable: ``postgres_driver_missing`` when psycopg is not installed.
     """
     parsed = parse(url)
-    settings = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    settings = " ".join(
+        f"-c {name}={value}" for name, value in {**_SESSION, "search_path": f"{schema},pg_temp"}.items()
+    )
     given = " ".join(_words(parsed, "options"))
     try:
         return sqlalchemy.create_engine(

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from securecontext.boundaries.audit import Ledger
 from securecontext.boundaries.keys import Keyring
+from securecontext.storage import schema
 from securecontext.storage.port import Recorder, Store
 from securecontext.storage.postgres import PostgresStore, open_postgres
 from securecontext.storage.sqlite import SqliteStore
@@ -20,6 +21,7 @@ from securecontext.types.ids import new_id, now
 
 PROJECT = "prj_bench"
 LOG = "log_bench"
+_PATH = "-csearch_path="
 
 
 def _recorder(folder: Path) -> Callable[[Connection, datetime], Recorder]:
@@ -48,13 +50,20 @@ def opened(folder: Path, url: str) -> Iterator[Store]:
         finally:
             store.close()
         return
-    engine = open_postgres(url)
+    engine = _engine(url)
     shared = PostgresStore(engine, PROJECT, now, _recorder(folder))
     try:
         yield shared
     finally:
         shared.close()
         engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    """Return an engine for the schema that an address of `own_schema` names."""
+    parsed = make_url(url)
+    bare = parsed.difference_update_query(["options"]).render_as_string(hide_password=False)
+    return open_postgres(bare, schema=str(parsed.query["options"]).removeprefix(_PATH))
 
 
 @contextmanager
@@ -77,11 +86,15 @@ def own_schema(url: str) -> Iterator[str]:
                 "Check ZC_POSTGRES_URL; the login needs CREATE on the database.",
             ) from error
         try:
-            yield (
-                make_url(url)
-                .update_query_dict({"options": f"-csearch_path={name}"})
-                .render_as_string(hide_password=False)
-            )
+            address = make_url(url).update_query_dict({"options": f"{_PATH}{name}"})
+            own = address.render_as_string(hide_password=False)
+            within = _engine(own)
+            try:
+                with within.begin() as connection:
+                    schema.upgrade(connection)
+            finally:
+                within.dispose()
+            yield own
         finally:
             with engine.begin() as connection:
                 connection.execute(text(f'DROP SCHEMA "{name}" CASCADE'))
