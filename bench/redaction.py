@@ -61,4 +61,7 @@ def _prose(chance: random.Random) -> str:
 
 
 def _code() -> str:
-    return "".join(Path(file).read_text() for file in sorted(SOURCE.glob("boundaries/verify*.py")))[:SIZE]
+    text = "".join(Path(file).read_text() for file in sorted((SOURCE / "boundaries").rglob("*.py")))[:SIZE]
+    if len(text) < SIZE:
+        raise RuntimeError("there is less code than is to be measured")
+    return text
