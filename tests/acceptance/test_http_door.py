@@ -115,8 +115,12 @@ def test_every_route_answers_as_the_corridor_does(service: HttpService, operatio
     assert refused(answer, 400, answer.json()["code"])["code"] in ("unknown_argument", "missing_argument")
 
 
-OF_A_TEAM = {"zc_explain": "no_such_broadcast", "zc_hand_over": "not_reserved"}
-"""Examples about what somebody else said or was given; here is nobody else."""
+OF_A_TEAM = {
+    "zc_explain": (404, "no_such_broadcast"),
+    "zc_hand_over": (404, "not_reserved"),
+    "zc_fail_task": (409, "lease_lost"),
+}
+"""Examples about what somebody else said or was given, and here is nobody else; of a task that was just completed."""
 
 
 def test_every_example_is_a_call_that_works(service: HttpService) -> None:
@@ -130,7 +134,7 @@ def test_every_example_is_a_call_that_works(service: HttpService) -> None:
                     refused(answer, 403, "operator_not_set_up")
                     continue
                 if operation.name in OF_A_TEAM:
-                    refused(answer, 404, OF_A_TEAM[operation.name])
+                    refused(answer, *OF_A_TEAM[operation.name])
                     continue
                 assert answer.status_code == 200, (operation.name, answer.text)
 

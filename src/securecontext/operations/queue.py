@@ -262,7 +262,7 @@ def _wait(world: World, asker: Asker, given: ClaimInput) -> None:
     render=_render_claimed,
     after=ring_for,
     command=("queue", "claim"),
-    example={"wait": 30},
+    example={"role": "developer", "wait": 30},
 )
 def claim(context: Context, given: ClaimInput) -> ClaimOutput:
     """Claim the next task of your role: yours alone for 90 seconds, renewed while you are connected."""

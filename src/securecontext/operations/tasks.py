@@ -54,7 +54,7 @@ class HeartbeatOutput(Output):
     effects=Effects.WRITES,
     render=lambda out: f"{out.task_id} is yours until {out.lease_until[11:19]}.",
     command=("queue", "heartbeat"),
-    example={"task_id": "login-form", "fence": 1, "progress": "tests written"},
+    example={"task_id": "login-form", "role": "developer", "fence": 1, "progress": "tests written"},
 )
 def heartbeat(context: Context, given: HeartbeatInput) -> HeartbeatOutput:
     """Say that you still work on a claimed task, and how far you are; prolongs its lease to 90 seconds from now."""
@@ -94,7 +94,7 @@ class CompleteOutput(Ready):
     render=lambda out: f"{out.task_id} {'was done already' if out.already else 'is done'}.",
     after=ring_for,
     command=("queue", "complete"),
-    example={"task_id": "login-form", "fence": 1, "artefacts": ["src/login.ts"]},
+    example={"task_id": "login-form", "role": "developer", "fence": 1, "artefacts": ["src/login.ts"]},
 )
 def complete(context: Context, given: CompleteInput) -> CompleteOutput:
     """Give a claimed task back as done, with what came of it. Refused with lease_lost if it is another's by now."""
@@ -148,7 +148,7 @@ def _render_failed(out: FailOutput) -> str:
     effects=Effects.WRITES,
     render=_render_failed,
     command=("queue", "fail"),
-    example={"task_id": "login-form", "fence": 1, "reason": "the API answers 500"},
+    example={"task_id": "login-form", "role": "developer", "fence": 1, "reason": "the API answers 500"},
 )
 def fail(context: Context, given: FailInput) -> FailOutput:
     """Give a claimed task back as failed: it is tried again later, or is dead once its attempts are used up."""
