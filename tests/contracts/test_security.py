@@ -25,7 +25,7 @@ from securecontext.contracts import security
 from securecontext.contracts.agent import is_agent_id, is_message, is_storable
 from securecontext.contracts.security import create_secure_agent_context, is_gapless
 from securecontext.contracts.session import is_moment, is_session_name
-from securecontext.knowledge import archive
+from securecontext.knowledge import archive, indexing
 from securecontext.memory import changes, facts, sessions
 from securecontext.memory.capacity import Capacity, capacity, choose_evicted
 from securecontext.pipeline.callers import introduce
@@ -257,9 +257,9 @@ def test_no_room_of_sessions_archive_and_register_takes_it_either() -> None:
     for bad in ({"source": ""}, {"source": "\0"}, {"content": "\ud800"}):
         broken(archive.put, None, None, None, "p", replace(draft, **bad), NOW)
     broken(archive.put, None, None, None, "p", draft, "now")
-    piece = archive.Piece(0, 0, 1, "a")
+    piece = indexing.Piece(0, 0, 1, "a")
     named = {"project": "p", "parent_kind": "fact", "parent": 1, "session": "s", "moment": NOW}
-    assert "place of its own" in broken(archive.index, None, None, pieces=[piece, piece], **named)
+    assert "place of its own" in broken(indexing.index, None, None, pieces=[piece, piece], **named)
     assert "into itself" in broken(register.merge, None, "prj_1", "prj_1")
     assert "moment" in broken(register.enter, None, None, "prj_1", "today")
 

@@ -16,8 +16,8 @@ from securecontext.boundaries.crypto import StateEncryption
 from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.keyring.data_keys import DataKeys
 from securecontext.boundaries.keys import Keyring
-from securecontext.boundaries.policy import Sight
-from securecontext.knowledge import archive
+from securecontext.boundaries.sight import Sight
+from securecontext.knowledge import archive, indexing
 from securecontext.knowledge.search import Hit, search
 from securecontext.memory import changes, facts
 from securecontext.memory.capacity import Capacity, capacity
@@ -61,10 +61,10 @@ class Rooms:
                 origin=replace(ORIGIN, classification=classification),
             )  # fmt: skip
             if not done.unchanged:
-                archive.unindex(connection, self.store.text, archive.FACT, done.gone)
-                archive.index(
-                    connection, self.store.text, project=project, parent_kind=archive.FACT, parent=done.fact,
-                    pieces=archive.pieces_of(key, value, done.classification), session="s1", moment=moment,
+                indexing.unindex(connection, self.store.text, indexing.FACT, done.gone)
+                indexing.index(
+                    connection, self.store.text, project=project, parent_kind=indexing.FACT, parent=done.fact,
+                    pieces=indexing.pieces_of(key, value, done.classification), session="s1", moment=moment,
                 )  # fmt: skip
             return done
 

@@ -11,7 +11,7 @@ from securecontext.boundaries.ledger.tail import tail
 from securecontext.boundaries.ledger.verdict import Status
 from securecontext.boundaries.ledger.verify import verify
 from securecontext.boundaries.policy import Principal, Standing
-from securecontext.knowledge import archive
+from securecontext.knowledge import archive, indexing
 from securecontext.memory import changes, facts, sessions
 from securecontext.memory.capacity import Capacity
 from securecontext.operations.found import SearchOutput, render_found, shown
@@ -87,7 +87,7 @@ def test_forgetting_leaves_no_row(rooms):
     def work(transaction: Transaction) -> tuple[int, ...]:
         connection = transaction.connection
         gone = changes.forget(connection, project="p", agent="default", key="db")
-        archive.unindex(connection, rooms.store.text, archive.FACT, gone)
+        indexing.unindex(connection, rooms.store.text, indexing.FACT, gone)
         rooms.store.text.scrub(connection)
         transaction.scrub_after_commit()
         return gone

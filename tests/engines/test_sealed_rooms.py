@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event, select, update
 
 from securecontext.boundaries.keyring.bodies import MARK
-from securecontext.boundaries.policy import Sight
+from securecontext.boundaries.sight import Sight
 from securecontext.knowledge import archive, sealed
 from securecontext.knowledge.search import search
 from securecontext.memory import facts

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from securecontext.app import chores
 from securecontext.app.recorders import recorder
-from securecontext.app.stores import MACHINE, Stores
+from securecontext.app.stores import MACHINE, Stores, empty_and_close
 from securecontext.boundaries.keys import Keyring
-from securecontext.projects import census, emptying, register
+from securecontext.projects import census, register
 from securecontext.storage import aside, copies, schema, sqlite
 from securecontext.storage.port import Store
 from securecontext.types.errors import Unavailable, ZcError
@@ -113,14 +113,7 @@ class FileStores(Stores):
         path = self.path(entry.id)
         if path.exists():
             store = sqlite.SqliteStore(path, self._clock, recorder(self._keyring, "project", entry.id))
-            try:
-                with store.read() as connection:
-                    done = census.merged_into(connection) is not None
-                if not done:
-                    target = entry.merged_into or ""
-                    store.write(partial(emptying.empty, text=store.text, project=entry.id, target=target))
-            finally:
-                store.close()
+            empty_and_close(store, entry)
         self._emptied.add(entry.id)
 
     def _remove(self, project: str) -> None:

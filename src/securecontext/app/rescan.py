@@ -21,7 +21,7 @@ from securecontext.app.stores import Stores
 from securecontext.boundaries.keyring.bodies import Bodies, Body
 from securecontext.coordination import keeping
 from securecontext.knowledge import rewriting as archive
-from securecontext.knowledge.archive import FACT
+from securecontext.knowledge.indexing import FACT
 from securecontext.memory import rewriting as memory
 from securecontext.pipeline import replay
 from securecontext.storage import meta_rows

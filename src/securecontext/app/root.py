@@ -114,8 +114,8 @@ class App:
         secrets.wear(key=secret_allowances.fingerprint_key(keyring), allowed=frozenset())
         rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
-        shared = settings.principals is not None
-        self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0, shared)
+        for_many = settings.principals is not None
+        self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0, for_many)
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,
             memory_mb=settings.memory_limit_mb,

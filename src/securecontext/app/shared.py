@@ -19,11 +19,11 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from securecontext.app import chores
 from securecontext.app.recorders import recorder
-from securecontext.app.stores import MACHINE, Stores, gone
+from securecontext.app.stores import MACHINE, Stores, empty_and_close, gone
 from securecontext.boundaries.database_context import ContextKey
 from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.ledger import purge
-from securecontext.projects import census, emptying, register
+from securecontext.projects import register
 from securecontext.storage import (
     meta_rows,
     postgres,
@@ -189,15 +189,7 @@ class SharedStores(Stores):
 
     def _empty(self, entry: register.Entry) -> None:
         """Delete what a merged project held; the ledgers stay."""
-        store = self._store(entry.id, of_ended=True)
-        try:
-            with store.read() as connection:
-                done = census.merged_into(connection) is not None
-            if not done:
-                target = entry.merged_into or ""
-                store.write(partial(emptying.empty, text=store.text, project=entry.id, target=target))
-        finally:
-            store.close()
+        empty_and_close(self._store(entry.id, of_ended=True), entry)
         self._settled.add(entry.id)
 
     def _remove(self, project: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from securecontext.app import chores
-from securecontext.projects import census, register
+from securecontext.projects import census, emptying, register
 from securecontext.storage.port import Store
 from securecontext.types.errors import Expired, ZcError
 from securecontext.types.ids import timestamp
@@ -298,3 +298,15 @@ def gone() -> ZcError:
         "This project was merged or deleted while this session was open.",
         "Call again: the folder leads to the project that it belongs to now.",
     )
+
+
+def empty_and_close(store: Store, entry: register.Entry) -> None:
+    """Delete what a merged project held, unless that was done before, and close its store."""
+    try:
+        with store.read() as connection:
+            done = census.merged_into(connection) is not None
+        if not done:
+            target = entry.merged_into or ""
+            store.write(partial(emptying.empty, text=store.text, project=entry.id, target=target))
+    finally:
+        store.close()

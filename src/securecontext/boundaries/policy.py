@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from securecontext.contracts.security import named_in_the_ledger, only_allows
-from securecontext.types.classification import CLASSIFICATIONS, SEALED
 from securecontext.types.errors import Denied, Unauthenticated
 
 
@@ -353,42 +352,6 @@ class Policy:
             f"The role {principal.role} cannot issue a token of the role {role}.",
             "Ask the operator: `zc token issue`.",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a caller may see of the texts of a project.
-
-    Attributes:
-        name: the authenticated identity, whose own restricted texts it sees.
-        notebooks: notebooks whose facts it sees; None for all.
-        person: whether it is a person, who sees every class.
-        elsewhere: whether it looks from another project: sealed classes are seen in their own project alone.
-    """
-
-    name: str
-    notebooks: frozenset[str] | None
-    person: bool = False
-    elsewhere: bool = False
-
-    def sees(self, classification: str, created_by: str) -> bool:
-        """Say whether a text of this class and author is for the caller; a class that nobody knows never is."""
-        if classification in SEALED:
-            own = classification != "restricted" or self.person or created_by == self.name
-            return own and not self.elsewhere
-        return classification in CLASSIFICATIONS
-
-    def sees_fact(self, agent: str, classification: str, created_by: str) -> bool:
-        """Say whether a fact of a notebook is for the caller."""
-        in_sight = self.notebooks is None or agent in self.notebooks
-        return in_sight and self.sees(classification, created_by)
-
-
-def sight_of(principal: Principal, *, elsewhere: bool = False) -> Sight:
-    """Return what a caller sees: its own notebook and the shared one, a person all of them."""
-    if principal.standing is Standing.PERSON:
-        return Sight(principal.name, None, person=True, elsewhere=elsewhere)
-    return Sight(principal.name, frozenset({principal.namespace, SHARED_NAMESPACE}), elsewhere=elsewhere)
 
 
 def other_project() -> Unauthenticated:

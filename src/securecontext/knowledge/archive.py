@@ -27,15 +27,11 @@ from securecontext.boundaries.keyring.bodies import (
 from securecontext.contracts import require
 from securecontext.contracts.agent import is_storable
 from securecontext.contracts.session import has_a_moment
-from securecontext.knowledge.chunks import split
-from securecontext.storage.analyser import tokens
+from securecontext.knowledge.indexing import DOCUMENT, Piece, index, pieces_of, unindex
 from securecontext.storage.port import TextIndex
-from securecontext.storage.tables import chunks, documents, is_sealed
+from securecontext.storage.tables import documents, is_sealed
 from securecontext.types.classification import SEALED, kept
 from securecontext.types.errors import ZcError
-
-FACT = "fact"
-DOCUMENT = "document"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +92,6 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A chunk of a text with its words, ready to be indexed.
-
-    Attributes:
-        position: 0, 1, 2 … within the text.
-        start: offset in the text, characters.
-        length: characters.
-        words: what the analyser made of title and chunk, space-separated.
-    """
-
-    position: int
-    start: int
-    length: int
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """What `put` did.
 
@@ -153,7 +132,6 @@ _INSERT = insert(documents)
 _SEAL = (
     update(documents).where(documents.c.document == bindparam("which")).values(content=bindparam("sealed"))
 )
-_INSERT_CHUNKS = insert(chunks).returning(chunks.c.chunk, chunks.c.position)
 _LAST = (
     select(*COLUMNS)
     .where(documents.c.project == bindparam("in_project"), documents.c.kind == bindparam("of_kind"))
@@ -164,11 +142,6 @@ _COUNT = (
     select(documents.c.kind, func.count())
     .where(documents.c.project == bindparam("in_project"))
     .group_by(documents.c.kind)
-)
-_DROP_CHUNKS_OF = (
-    delete(chunks)
-    .where(chunks.c.parent_kind == bindparam("of_kind"), chunks.c.parent == bindparam("of_parent"))
-    .returning(chunks.c.chunk)
 )
 _SEALED_CLASSES = (
     select(documents.c.classification, documents.c.created_by)
@@ -194,20 +167,6 @@ def place_of(document: Document, project: str) -> Place:
     """Return the place of a document's content."""
     labels, d = (document.created_by, document.trust, document.provenance), document
     return document_place(project, d.id, d.kind, d.source, labels, d.classification)
-
-
-def pieces_of(title: str, content: str, classification: str | None = None) -> list[Piece]:
-    """Cut a text into chunks and analyse them, the title's words with each; of a sealed class there are none.
-
-    Takes seconds for a million characters.
-    """
-    if classification in SEALED:
-        return []
-    head = tokens(title)
-    return [
-        Piece(each.position, each.start, len(each.text), " ".join([*head, *tokens(each.text)]))
-        for each in split(content)
-    ]
 
 
 @require(
@@ -284,56 +243,6 @@ def drop(connection: Connection, text: TextIndex, ids: Sequence[int]) -> None:
     if ids:
         unindex(connection, text, DOCUMENT, ids)
         connection.execute(delete(documents).where(documents.c.document.in_(ids)))
-
-
-@require(lambda parent_kind: parent_kind in (FACT, DOCUMENT), "a chunk belongs to a fact or a document")
-@require(
-    lambda pieces: len({piece.position for piece in pieces}) == len(pieces),
-    "each piece has a place of its own",
-)
-@has_a_moment
-def index(
-    connection: Connection,
-    text: TextIndex,
-    *,
-    project: str,
-    parent_kind: str,
-    parent: int,
-    pieces: Sequence[Piece],
-    session: str,
-    moment: str,
-) -> int:
-    """Store and index the pieces of a fact or document; return how many."""
-    if not pieces:
-        return 0
-    rows = [
-        {
-            "project": project,
-            "parent_kind": parent_kind,
-            "parent": parent,
-            "position": piece.position,
-            "start": piece.start,
-            "length": piece.length,
-            "tokens": piece.words,
-            "session": session,
-            "created_at": moment,
-        }
-        for piece in pieces
-    ]
-    words = {piece.position: piece.words for piece in pieces}
-    inserted = connection.execute(_INSERT_CHUNKS, rows).all()
-    text.add(connection, [(chunk, words[position]) for chunk, position in inserted])
-    return len(rows)
-
-
-def unindex(connection: Connection, text: TextIndex, parent_kind: str, parents: Sequence[int]) -> int:
-    """Delete the chunks of some parents; return how many there were."""
-    gone: list[int] = []
-    for parent in parents:
-        dropped = connection.execute(_DROP_CHUNKS_OF, {"of_kind": parent_kind, "of_parent": parent})
-        gone += dropped.scalars().all()
-    text.remove(connection, gone)
-    return len(gone)
 
 
 def last(connection: Connection, bodies: Bodies, project: str, kind: str) -> Document | None:

@@ -7,16 +7,8 @@ from dataclasses import replace
 from sqlalchemy import Connection, bindparam, select, update
 
 from securecontext.boundaries.keyring.bodies import Bodies
-from securecontext.knowledge.archive import (
-    COLUMNS,
-    DOCUMENT,
-    Document,
-    document_of,
-    index,
-    pieces_of,
-    place_of,
-    unindex,
-)
+from securecontext.knowledge.archive import COLUMNS, Document, document_of, place_of
+from securecontext.knowledge.indexing import DOCUMENT, index, pieces_of, unindex
 from securecontext.storage.port import TextIndex
 from securecontext.storage.tables import documents
 from securecontext.types.classification import SEALED

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from securecontext.boundaries.keyring.bodies import Bodies, Body, document_place, fact_place
-from securecontext.boundaries.policy import Sight
+from securecontext.boundaries.sight import Sight
 from securecontext.knowledge.chunks import Chunk, split
 from securecontext.storage.analyser import tokens
 from securecontext.storage.tables import documents, facts, is_sealed

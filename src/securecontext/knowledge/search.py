@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from securecontext.boundaries.keyring.bodies import Bodies, is_plain
-from securecontext.boundaries.policy import Sight
-from securecontext.knowledge.archive import DOCUMENT, FACT
+from securecontext.boundaries.sight import Sight
+from securecontext.knowledge.indexing import DOCUMENT, FACT
 from securecontext.knowledge.sealed import Looked, SealedMatch, look, share
 from securecontext.storage.analyser import query_tokens
 from securecontext.storage.port import Match, TextIndex

@@ -17,7 +17,7 @@ from securecontext.boundaries import limits
 from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.limits import refuse_over_quota
 from securecontext.boundaries.policy import Principal
-from securecontext.knowledge import archive
+from securecontext.knowledge import archive, indexing
 from securecontext.memory import changes, facts
 from securecontext.operations import imported_rows as rows
 from securecontext.operations.imported_rows import NewDocument, NewFact, Tally, short_digest
@@ -205,13 +205,13 @@ def _remember(transaction: Transaction, target: Target, held: list[NewFact]) -> 
 def _index(
     connection: Connection, text: TextIndex, target: Target, fact: int, key: str, made: NewFact
 ) -> None:
-    archive.index(
+    indexing.index(
         connection,
         text,
         project=target.project,
-        parent_kind=archive.FACT,
+        parent_kind=indexing.FACT,
         parent=fact,
-        pieces=archive.pieces_of(key, made.value),
+        pieces=indexing.pieces_of(key, made.value),
         session=target.session,
         moment=made.created_at,
     )

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from securecontext.boundaries.policy import Permission, sight_of
-from securecontext.knowledge import archive
+from securecontext.boundaries.policy import Permission
+from securecontext.boundaries.sight import sight_of
+from securecontext.knowledge import archive, indexing
 from securecontext.knowledge.search import Hit, search
 from securecontext.operations.found import (
     DATA,
@@ -70,7 +71,7 @@ def _render_indexed(out: IndexOutput) -> str:
     stores=True,
     large=True,
     render=_render_indexed,
-    prepare=lambda world, asker, given: archive.pieces_of(given.source, given.content, given.classification),
+    prepare=lambda world, asker, given: indexing.pieces_of(given.source, given.content, given.classification),
     example={"source": "docs/adr/0001.md", "content": "We use PostgreSQL because …"},
 )
 def index(context: Context, given: IndexInput) -> IndexOutput:

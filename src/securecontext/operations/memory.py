@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
 from securecontext.coordination import broadcasts
-from securecontext.knowledge import archive
+from securecontext.knowledge import archive, indexing
 from securecontext.memory import changes, facts
 from securecontext.memory.capacity import MOST_AGENTS, MOST_BROADCASTS, MOST_SOURCES, Capacity, capacity
 from securecontext.pipeline import fields
@@ -68,7 +68,7 @@ def settle_index(context: Context, done: changes.Remembered, key: str, value: st
     context.sealed = context.sealed or done.classification in SEALED
     if done.unchanged:
         return
-    archive.unindex(context.connection, context.text, archive.FACT, done.gone)
+    indexing.unindex(context.connection, context.text, indexing.FACT, done.gone)
     if done.classification not in SEALED:
         index_fact(context, done.fact, key, value)
     if done.concealed:
@@ -89,13 +89,13 @@ def index_again(context: Context, fact: facts.Fact, session: str | None = None) 
 
 def index_fact(context: Context, fact: int, key: str, value: str, session: str | None = None) -> None:
     """Let search find a fact that is stored as it is, as one of the session that stored it; the caller's by default."""
-    archive.index(
+    indexing.index(
         context.connection,
         context.text,
         project=context.here.id,
-        parent_kind=archive.FACT,
+        parent_kind=indexing.FACT,
         parent=fact,
-        pieces=archive.pieces_of(key, value),
+        pieces=indexing.pieces_of(key, value),
         session=context.principal.session if session is None else session,
         moment=timestamp(context.moment),
     )
@@ -226,7 +226,7 @@ def _render_forgotten(out: ForgetOutput) -> str:
 def erase(context: Context, agent: str, key: str) -> tuple[int, ...]:
     """Delete a key with its history, its chunks, and the traces that engines keep."""
     gone = changes.forget(context.connection, project=context.here.id, agent=agent, key=key)
-    archive.unindex(context.connection, context.text, archive.FACT, gone)
+    indexing.unindex(context.connection, context.text, indexing.FACT, gone)
     if gone:  # of a value that was replaced the words are out of the index already, but still in its pages
         scrub(context)
     return gone

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.coordination import keeping, tasks
-from securecontext.knowledge import archive
+from securecontext.knowledge import archive, indexing
 from securecontext.memory import changes, facts, sessions
 from securecontext.operations.importing import KEY_ROOM, SOURCE_ROOM, names
 from securecontext.operations.memory import capacity_in
@@ -168,14 +168,14 @@ def _copy(
             )
             concealed = concealed or done.concealed
             if not done.unchanged:
-                archive.unindex(connection, store.text, archive.FACT, done.gone)
-                archive.index(
+                indexing.unindex(connection, store.text, indexing.FACT, done.gone)
+                indexing.index(
                     connection,
                     store.text,
                     project=target.id,
-                    parent_kind=archive.FACT,
+                    parent_kind=indexing.FACT,
                     parent=done.fact,
-                    pieces=archive.pieces_of(key, fact.value, done.classification),
+                    pieces=indexing.pieces_of(key, fact.value, done.classification),
                     session=f"merged:{source.id}",
                     moment=fact.created_at,
                 )

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, Standing
-from securecontext.knowledge import archive
+from securecontext.knowledge import indexing
 from securecontext.memory import changes, facts
 from securecontext.operations.memory import (
     capacity_of,
@@ -281,7 +281,7 @@ def undo_fact(context: Context, given: ShowInput) -> UndoOutput:
         key=given.key,
         capacity=capacity_of(context),
     )
-    archive.unindex(context.connection, context.text, archive.FACT, [done.taken.id])
+    indexing.unindex(context.connection, context.text, indexing.FACT, [done.taken.id])
     scrub(context)
     for fact in done.back:
         index_again(context, fact)

@@ -90,7 +90,7 @@ def pattern_within(world: World, project: str, text: str) -> str:
     plain = next((i for i, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
     try:
         base = Path("/", *parts[:plain])
-        place = None if world.facts.shared else within(world, project, base.resolve())
+        place = None if world.facts.for_many else within(world, project, base.resolve())
     except (OSError, RuntimeError, ValueError):
         place = None
     if place is None:

@@ -181,7 +181,7 @@ def _look(world: World, asker: Asker, given: CheckInput) -> list[tuple[str, Writ
     """Return where each file lies; where nothing is reserved, or the folders are other users', nothing is looked at."""
     assert asker.project is not None  # noqa: S101 - for the type checker; the corridor refuses before
     project = asker.project.id
-    if world.facts.shared:
+    if world.facts.for_many:
         return []
     with world.store(project).read() as connection:
         if not ownership.live(connection, project, timestamp(asker.moment)):

@@ -14,7 +14,7 @@ from pydantic import Field
 from securecontext.boundaries.ledger.purge import Purged
 from securecontext.boundaries.policy import Permission, Policy, Principal
 from securecontext.coordination import keeping, rewriting
-from securecontext.knowledge import archive
+from securecontext.knowledge import archive, indexing
 from securecontext.memory import sessions
 from securecontext.memory.withdrawal import withdraw
 from securecontext.operations.memory import index_again, scrub
@@ -160,7 +160,7 @@ def purge_session(context: Context, given: PurgeInput) -> PurgeOutput:
 
 def _withdraw(context: Context, session: str, by: str | None) -> tuple[int, list[str]]:
     done = withdraw(context.connection, context.bodies, context.here.id, session, by)
-    archive.unindex(context.connection, context.text, archive.FACT, done.gone)
+    indexing.unindex(context.connection, context.text, indexing.FACT, done.gone)
     for fact, of_session in done.back:
         index_again(context, fact, of_session)
     return len(done.gone), [fact.key for fact, _ in done.back]

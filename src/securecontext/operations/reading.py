@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from securecontext.boundaries.keyring.bodies import Bodies, Body
-from securecontext.boundaries.policy import Permission, Policy, Sight, sight_of
+from securecontext.boundaries.policy import Permission, Policy
+from securecontext.boundaries.sight import Sight, sight_of
 from securecontext.knowledge import archive
 from securecontext.memory import facts
 from securecontext.operations.found import FoundText

@@ -8,7 +8,8 @@ from datetime import timedelta
 from pydantic import Field
 
 from securecontext.boundaries import limits
-from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission, sight_of
+from securecontext.boundaries.policy import SHARED_NAMESPACE, Permission
+from securecontext.boundaries.sight import sight_of
 from securecontext.knowledge import archive
 from securecontext.memory import facts, recall, sessions
 from securecontext.operations.memory import capacity_of, class_note, namespace, redaction_note, trust_of

@@ -46,7 +46,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What the running service can say of itself; shared is a system service, which looks into nobody's folders."""
+    """What the running service can say of itself; for_many: a system service, which looks into nobody's folders."""
 
     version: str
     home: Path
@@ -54,7 +54,7 @@ class ServiceFacts:
     started_at: datetime
     http_url: str
     connections: int
-    shared: bool = False
+    for_many: bool = False
 
 
 class Code(Protocol):

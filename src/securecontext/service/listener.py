@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from securecontext import __version__, rendezvous
+from securecontext import rendezvous
 from securecontext.app import App
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
@@ -27,7 +27,7 @@ from securecontext.service import operator_door
 from securecontext.service.peers import DOORS as SHARED_DOORS
 from securecontext.service.peers import Peer, Peers
 from securecontext.service.terminal import terminal_of
-from securecontext.service.wire import Opening, read_opening
+from securecontext.service.wire import LineTooLong, Opening, greeting, hang_up, read_line, read_opening
 from securecontext.types.errors import ContractBroken, Denied, InvalidInput, LimitReached, ZcError
 from securecontext.types.ledger import EntryDraft
 
@@ -47,10 +47,6 @@ HOOK_BYTES = 8 * 1024 * 1024
 WORKERS = 64
 """Calls that are worked on at once; further ones wait for their turn, while those that wait for others stand aside."""
 DOOR = "socket"
-
-
-class LineTooLong(Exception):
-    """A line is longer than any message may be: what follows it cannot be told apart any more."""
 
 
 class Listener:
@@ -170,7 +166,7 @@ class Listener:
         except Exception:  # the door's last line: one connection must not end the service
             log.exception("a connection failed")
         finally:
-            await _hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
+            await hang_up(writer, LAST_SECONDS if self._stopping else WRITE_SECONDS)
 
     async def _admitted(self, uid: int, peers: Peers | None) -> Peer:
         try:
@@ -322,9 +318,9 @@ class Listener:
         caller = await self.run(
             lambda: self._introduced(Standing.PERSON, "cli", who, opening.headers, terminal)
         )
-        await self._send(writer, _greeting())
+        await self._send(writer, greeting())
         with self._app.presence.here(caller.principal):
-            while (line := await _line(reader)).endswith(b"\n") and not self._stopping:
+            while (line := await read_line(reader)).endswith(b"\n") and not self._stopping:
                 self._daemon.touched()
                 with self._owing():
                     work = functools.partial(answer_line, self._app.corridor, caller, line)
@@ -338,7 +334,7 @@ class Listener:
     ) -> None:
         server_module = await self._daemon.doors.mcp()
         caller = await self.run(lambda: self._introduced(Standing.AGENT, "mcp", who, opening.headers))
-        await self._send(writer, _greeting())
+        await self._send(writer, greeting())
 
         async def run(work: Callable[[], T]) -> T:
             self._daemon.touched()
@@ -365,7 +361,7 @@ class Listener:
         self, uid: int, terminal: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         async with asyncio.timeout(OPENING_SECONDS):
-            line = await _line(reader)
+            line = await read_line(reader)
         with self._owing():
             try:
                 answer = await self.run(lambda: operator_door.attend(self._app, uid, terminal, line))
@@ -376,7 +372,7 @@ class Listener:
 
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(OPENING_SECONDS):
-            line = await _line(reader)
+            line = await read_line(reader)
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -389,29 +385,3 @@ class Listener:
         await self._send(writer, json.dumps(answer).encode() + b"\n")
         if refused is not None:
             await self._enter(refused)
-
-
-async def _line(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readline()
-    except ValueError as error:
-        raise LineTooLong from error
-
-
-async def _hang_up(writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Close a connection: what is written still goes out, but a client that does not read is not waited for long."""
-    writer.close()
-    try:
-        async with asyncio.timeout(seconds):
-            await writer.wait_closed()
-    except OSError:
-        writer.transport.abort()
-    except asyncio.CancelledError:
-        writer.transport.abort()
-        raise
-
-
-def _greeting() -> bytes:
-    return (
-        json.dumps({"service": "securecontext", "version": __version__, "pid": os.getpid()}).encode() + b"\n"
-    )

@@ -1,13 +1,20 @@
-"""The opening of a connection: which door, and what the client says of itself."""
+"""Bytes of a connection: how it is opened, its lines, our greeting, and its end."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from dataclasses import dataclass
 
+from securecontext import __version__
 from securecontext.boundaries.limits import PREAMBLE_BYTES
 from securecontext.rendezvous import DOORS
 from securecontext.types.errors import InvalidInput
+
+
+class LineTooLong(Exception):
+    """A line is longer than any message may be: what follows it cannot be told apart any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +73,36 @@ def _malformed() -> InvalidInput:
         "bad_preamble",
         "This socket does not understand how the connection was opened.",
         "Use `zc`, the plugin, or an MCP client with `zc mcp`.",
+    )
+
+
+async def read_line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line with its end; without one where the client has ended.
+
+    Raises:
+        LineTooLong: see there.
+    """
+    try:
+        return await reader.readline()
+    except ValueError as error:
+        raise LineTooLong from error
+
+
+async def hang_up(writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Close a connection: what is written still goes out, but a client that does not read is not waited for long."""
+    writer.close()
+    try:
+        async with asyncio.timeout(seconds):
+            await writer.wait_closed()
+    except OSError:
+        writer.transport.abort()
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
+
+
+def greeting() -> bytes:
+    """Return the line that every client but a hook is answered first."""
+    return (
+        json.dumps({"service": "securecontext", "version": __version__, "pid": os.getpid()}).encode() + b"\n"
     )

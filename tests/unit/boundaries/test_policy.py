@@ -14,11 +14,10 @@ from securecontext.boundaries.policy import (
     Policy,
     Principal,
     Role,
-    Sight,
     Standing,
     decide,
-    sight_of,
 )
+from securecontext.boundaries.sight import Sight, sight_of
 from securecontext.pipeline.operation import CATALOGUE, Effects
 from securecontext.types.errors import Denied, Unauthenticated
 from tests.house_case import AGENT, HOOK, PERSON, in_role, named

@@ -190,7 +190,7 @@ def test_a_file_whose_name_is_no_text_lies_in_its_folder_all_the_same(team: Team
 def test_a_system_service_looks_into_nobodys_folders(team: Team) -> None:
     team.assign("alice", "src")
     app = team.house.app
-    app.facts = replace(app.facts, shared=True)
+    app.facts = replace(app.facts, for_many=True)
     looked: list[str] = []
     app.locate = lambda path, scope="": looked.append(path)  # type: ignore[method-assign, assignment, return-value]
     assert team.writes(team.bob, "src/x") == ""

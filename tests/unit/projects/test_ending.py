@@ -234,7 +234,7 @@ def test_a_source_that_could_not_be_emptied_is_emptied_later(
         raise Unavailable("disk_full", "Full.", "Free room.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("securecontext.app.files.emptying.empty", full)
+        patched.setattr("securecontext.app.stores.emptying.empty", full)
         assert merge(house, pair).error is None
     house.app.tidy()
     assert source_is_empty(house, pair[0])
