@@ -127,6 +127,12 @@ class House:
         finally:
             connection.close()
 
+    def sql_write(self, statement: str) -> None:
+        """Change the project's rows behind the product's back."""
+        self.app.store(self.project.id).write(
+            lambda each: each.connection.exec_driver_sql(statement) and None
+        )
+
     def bytes_on_disk(self) -> bytes:
         """Every byte that is stored anywhere under the data folder: databases, their logs, markers."""
         home = self.app.settings.home

@@ -31,6 +31,8 @@ from securecontext.app.state import StoredState
 from securecontext.boundaries import secret_allowances
 from securecontext.boundaries.code.installation import Installation
 from securecontext.boundaries.crypto import StateEncryption
+from securecontext.boundaries.egress.door import Door
+from securecontext.boundaries.egress.network import Network
 from securecontext.boundaries.identity.credentials import Credentials
 from securecontext.boundaries.identity.door_token import FILE as TOKEN_FILE
 from securecontext.boundaries.identity.door_token import DoorToken, open_token
@@ -53,6 +55,7 @@ from securecontext.storage.port import Store
 from securecontext.types.ids import now
 from securecontext.types.places import Place
 from securecontext.validators import secrets
+from securecontext.web.fetch import Fetcher
 
 log = logging.getLogger("securecontext.app")
 ANCHORS = "anchors.log"
@@ -78,6 +81,7 @@ class App:
         secret_rules: the second set of rules against secrets.
         stores: the databases.
         bell: wakes who waits for others.
+        web: fetches pages, where the operator allows it.
 
     Raises:
         ZcError: the data folder, its keys or the machine's file cannot be used; the error says what to do.
@@ -128,6 +132,7 @@ class App:
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.queue = QueueTurns(self.stores, self.presence, self.bell, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
+        self.web = Fetcher(Door(Network(), lambda draft: self.machine.write(lambda each: each.record(draft))))
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World

@@ -23,6 +23,9 @@ class Permission(StrEnum):
     ARCHIVE_READ = "archive.read"
     ARCHIVE_WRITE = "archive.write"
     ARCHIVE_READ_ALL = "archive.read-all-projects"
+    WEB_FETCH = "web.fetch"
+    EGRESS_READ = "egress.read"
+    EGRESS_ALLOW = "egress.allow"
     STATUS_READ = "status.read"
     SESSION_REPORT = "session.report"
     SESSION_PURGE = "session.purge"
@@ -87,6 +90,7 @@ _IN_PROJECT = frozenset(
         Permission.MEMORY_WRITE,
         Permission.ARCHIVE_READ,
         Permission.ARCHIVE_WRITE,
+        Permission.WEB_FETCH,
         Permission.STATUS_READ,
     }
 )
@@ -143,6 +147,7 @@ What a hook reports for such an agent is reported in its name, with the rights o
 OPERATOR_ONLY = frozenset(
     {
         Permission.SECRETS_ALLOW,
+        Permission.EGRESS_ALLOW,
         Permission.TOKEN_MANAGE,
         Permission.KEYS_MANAGE,
         Permission.LEDGER_MANAGE,

@@ -33,24 +33,24 @@ def _tool(declared: Operation[Any, Any]) -> types.Tool:
         name=declared.name,
         description=declared.description,
         input_schema=compact(declared.given.model_json_schema()),
-        output_schema=compact_output(declared.output.model_json_schema()),
-        annotations=_annotations(declared.effects),
+        output_schema=compact_output(declared.output.model_json_schema()) if declared.schema_listed else None,
+        annotations=_annotations(declared.effects, open_world=declared.open_world),
         _meta={"anthropic/alwaysLoad": True} if declared.always_load else None,
     )
 
 
-def _annotations(effects: Effects) -> types.ToolAnnotations:
+def _annotations(effects: Effects, *, open_world: bool) -> types.ToolAnnotations:
     """Return the hints that say something: to a tool that only reads, two of them do not apply.
 
     https://modelcontextprotocol.io/specification/2025-06-18/schema#toolannotations
     """
     if effects is Effects.READS:
-        return types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
+        return types.ToolAnnotations(read_only_hint=True, open_world_hint=open_world)
     return types.ToolAnnotations(
         read_only_hint=False,
         destructive_hint=effects is Effects.DESTROYS,
         idempotent_hint=True if effects is Effects.DESTROYS else None,
-        open_world_hint=False,
+        open_world_hint=open_world,
     )
 
 

@@ -70,6 +70,7 @@ def _render_indexed(out: IndexOutput) -> str:
     effects=Effects.WRITES,
     stores=True,
     large=True,
+    schema_listed=False,
     render=_render_indexed,
     prepare=lambda world, asker, given: indexing.pieces_of(given.source, given.content, given.classification),
     example={"source": "docs/adr/0001.md", "content": "We use PostgreSQL because …"},
@@ -202,6 +203,7 @@ def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> 
     permission=Permission.ARCHIVE_READ_ALL,
     effects=Effects.READS,
     render=render_found,
+    schema_listed=False,
     prepare=_search_everywhere,
     example={"queries": ["retry with backoff"]},
 )

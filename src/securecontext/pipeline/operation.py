@@ -157,6 +157,8 @@ class Operation(Generic[GivenT, OutputT]):
     large: bool = False
     secret_answer: bool = False
     tells_memory: bool = False
+    open_world: bool = False
+    schema_listed: bool = True
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -205,6 +207,8 @@ def operation(
     large: bool = False,
     secret_answer: bool = False,
     tells_memory: bool = False,
+    open_world: bool = False,
+    schema_listed: bool = True,
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -231,6 +235,8 @@ def operation(
         secret_answer: whether its answer is a secret that the caller is owed: shown as it is, and kept nowhere, so
             that a retry does it anew.
         tells_memory: whether its answer tells stored texts, of which some may be sealed: it is kept nowhere either.
+        open_world: whether it reaches beyond this machine.
+        schema_listed: whether the list of tools has the schema of its answer, for which every session pays.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -264,6 +270,8 @@ def operation(
             large=large,
             secret_answer=secret_answer,
             tells_memory=tells_memory,
+            open_world=open_world,
+            schema_listed=schema_listed,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from securecontext.boundaries.backup_file import Manifest
 from securecontext.boundaries.code.integrity import Judgement
+from securecontext.boundaries.egress.rules import Rule
 from securecontext.boundaries.identity.credentials import Credentials
 from securecontext.boundaries.keyring.bodies import Bodies
 from securecontext.boundaries.ledger.purge import Purged
@@ -24,9 +25,11 @@ from securecontext.boundaries.policy import Principal, Unlocked
 from securecontext.pipeline.bell import Bell
 from securecontext.storage.port import Store
 from securecontext.types.ledger import EntryDraft, EntryKind
+from securecontext.types.pages import Known, Page
 from securecontext.types.places import Place
 from securecontext.types.security import KeysReport
 from securecontext.types.state import Flaw
+from securecontext.validators.url import WebUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,8 @@ class Ledgers(Protocol):
             kept: kinds whose bodies stay.
         """
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
-        """Return the newest entries of the ledger that this connection sees, newest first."""
+    def tail(self, connection: Connection, limit: int, kind: str | None = None) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first; of one kind, or of all."""
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""
@@ -215,6 +218,15 @@ class Backups(Protocol):
         """Forget a restore, and remove what was made ready for it unless it was committed."""
 
 
+class Web(Protocol):
+    """The web, behind its guard."""
+
+    def fetch(
+        self, who: Principal, project: str, url: WebUrl, rules: Sequence[Rule], known: Known | None = None
+    ) -> Page:
+        """Return a page that the operator's rules lead to; see `web.fetch.Fetcher`."""
+
+
 class World(Protocol):
     """The composition root, as operations see it."""
 
@@ -265,6 +277,10 @@ class World(Protocol):
     @property
     def ledgers(self) -> Ledgers:
         """The ledgers of this installation."""
+
+    @property
+    def web(self) -> Web:
+        """The web, behind its guard."""
 
     @property
     def clock(self) -> Callable[[], datetime]:

@@ -486,8 +486,35 @@ reservations = Table(
 Index("ix_reservations_live", reservations.c.project, reservations.c.released_at, reservations.c.expires_at)
 Index("ix_reservations_cause", reservations.c.project, reservations.c.cause)
 
+fetch_budgets = Table(
+    "fetch_budgets",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True, comment="of UTC"),
+    Column("used", Integer, nullable=False, comment="pages that were fetched, or are being fetched"),
+    CheckConstraint("used >= 0", name="used"),
+    sqlite_with_rowid=False,
+)
+
+fetched_pages = Table(
+    "fetched_pages",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("url_digest", String(64), primary_key=True, comment="hex SHA-256 of the URL as it was asked for"),
+    Column("url", Text, nullable=False, comment="where it came from in the end"),
+    Column("source", String(500), nullable=False, comment="of its document in the archive"),
+    Column("etag", String(400), nullable=False),
+    Column("last_modified", String(400), nullable=False),
+    Column("content_digest", String(64), nullable=False, comment="hex SHA-256 of the bytes of the page"),
+    Column("text_digest", String(64), nullable=False, comment="hex SHA-256 of the document's text"),
+    Column("flags", Text, nullable=False, comment="JSON: class of injection -> how often"),
+    Column("fetched_at", String(32), nullable=False),
+    Column("created_by", String(200), nullable=False),
+    comment="Where documents from the web come from, and what their servers said of them.",
+)
+
 HELD = (
     facts, documents, events, tasks, task_needs, task_results, broadcasts, broadcast_recipients, broadcast_acks,
-    broadcast_attempts, channel_keys, reservations,
+    broadcast_attempts, channel_keys, reservations, fetch_budgets, fetched_pages,
 )  # fmt: skip
 """What a project holds, beside what finds it (``chunks``) and what answers retries."""

@@ -19,7 +19,7 @@ BUDGET = 8_000
 
 CORE = {
     "zc_remember", "zc_forget", "zc_recall_context", "zc_summarize_session", "zc_status", "zc_index", "zc_search",
-    "zc_search_global",
+    "zc_search_global", "zc_fetch",
 }  # fmt: skip
 
 
@@ -61,7 +61,9 @@ def test_a_person_at_a_terminal_is_told_of_every_tool() -> None:
 def test_every_tool_says_what_it_does_takes_and_returns() -> None:
     for tool in on_the_wire(PERSON):
         assert 40 <= len(tool["description"]) <= 400, tool["name"]
-        assert tool["inputSchema"]["type"] == tool["outputSchema"]["type"] == "object"
+        assert tool["inputSchema"]["type"] == "object"
+        assert (tool.get("outputSchema") is not None) is CATALOGUE[tool["name"]].schema_listed
+        assert (tool.get("outputSchema") or {"type": "object"})["type"] == "object"
         assert tool["inputSchema"]["additionalProperties"] is False
 
 
@@ -69,7 +71,7 @@ def test_every_annotation_is_what_the_operation_declares() -> None:
     for tool in on_the_wire(PERSON):
         hints, effects = tool["annotations"], CATALOGUE[tool["name"]].effects
         assert hints["readOnlyHint"] is (effects is Effects.READS)
-        assert hints["openWorldHint"] is False
+        assert hints["openWorldHint"] is CATALOGUE[tool["name"]].open_world is (tool["name"] == "zc_fetch")
         if effects is not Effects.READS:  # what is not said means: destructive, not idempotent
             assert hints["destructiveHint"] is (effects is Effects.DESTROYS)
 

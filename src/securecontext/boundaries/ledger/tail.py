@@ -36,7 +36,13 @@ class LedgerRow:
 
 
 def tail(
-    connection: Connection, log: str, limit: int, *, stream: str | None = None, before: int | None = None
+    connection: Connection,
+    log: str,
+    limit: int,
+    *,
+    stream: str | None = None,
+    before: int | None = None,
+    kind: str | None = None,
 ) -> list[LedgerRow]:
     """Return the newest entries of a log, newest first.
 
@@ -46,6 +52,7 @@ def tail(
         limit: most rows.
         stream: of this stream alone.
         before: older than this ``LedgerRow.entry``, to page on.
+        kind: of this kind alone.
     """
     same = (b.log == e.log) & (b.stream == e.stream) & (b.seq == e.seq)
     query = (
@@ -59,6 +66,8 @@ def tail(
         query = query.where(e.stream == stream)
     if before is not None:
         query = query.where(e.entry < before)
+    if kind is not None:
+        query = query.where(e.kind == kind)
     return [
         LedgerRow(
             row.entry, row.stream, row.seq, row.ts, row.kind, row.principal, row.claimed_agent,
