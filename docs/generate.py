@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.unit.web.injection_corpus import ATTACKS, LOOK_ALIKES
+
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Standing
@@ -22,6 +24,7 @@ from securecontext.pipeline.operation import CATALOGUE, Operation
 from securecontext.service.listener import HOOK_BYTES
 from securecontext.settings import VARIABLES
 from securecontext.types.errors import BY_NAME
+from securecontext.web.injections import CLASSES, flags
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "securecontext"
@@ -44,7 +47,37 @@ def pages() -> dict[str, str]:
         "reference/settings.md": _settings(),
         "reference/limits.md": _limits(),
         "reference/errors.md": _errors(),
+        "reference/injections.md": _injections(),
     }
+
+
+def _injections() -> str:
+    """Return how often each class of `web.injections` is found where it is, and where it is not."""
+    lines = [
+        GENERATED,
+        "# Texts that speak to a model\n",
+        "A page that `zc_fetch` brings is looked through for five classes of such texts; what is found is told and left as",
+        "it is. These are the hits in our own corpus (`tests/unit/web/injection_corpus.py`): attacks of a class that were",
+        "found as that class, and honest texts that look like one and were taken for one. It is small and ours: a text that",
+        "is not flagged may still be an attack, which is why every page is fenced, labelled and never an instruction.\n",
+        "| class | attacks | found | look-alikes | taken for attacks |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    rows: list[tuple[int, int, int, int]] = []
+    for name in CLASSES:
+        attacks, alike = ATTACKS[name], LOOK_ALIKES[name]
+        row = (
+            len(attacks), sum(name in flags(text) for text in attacks),
+            len(alike), sum(bool(flags(text)) for text in alike),
+        )  # fmt: skip
+        rows.append(row)
+        lines.append(f"| `{name}` | {' | '.join(map(str, row))} |")
+    lines.append(f"| all | {' | '.join(str(sum(column)) for column in zip(*rows, strict=True))} |")
+    missed = [text for name in CLASSES for text in ATTACKS[name] if name not in flags(text)]
+    wrong = [text for name in CLASSES for text in LOOK_ALIKES[name] if flags(text)]
+    for title, texts in (("Not found:", missed), ("Taken for attacks:", wrong)):
+        lines += [f"\n{title}\n", *(f"- {text}" for text in texts)]
+    return "\n".join(lines) + "\n"
 
 
 def _operations() -> str:

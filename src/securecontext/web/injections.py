@@ -21,7 +21,7 @@ _LIKE: Final = dict(
 )
 """Letters of Cyrillic and Greek that pass for Latin ones by their looks."""
 _AS_LATIN: Final = {ord(letter): latin for letter, latin in _LIKE.items()}
-_EMPHASIS: Final = re.compile(r"[*_`~|\\]+")
+_EMPHASIS: Final = re.compile(r"[*_`~\\]+")
 _SPACE: Final = re.compile(r"[ \t\f\v]+")
 _LINES: Final = re.compile(r"[ \r]?\n[ \r\n]*")
 _FEW: Final = r"(?:\s+[\w'-]+){0,4}?\s+"
@@ -49,7 +49,7 @@ CLASSES: Final[dict[str, re.Pattern[str]]] = {
         rf"|\bnew (?:system )?instructions? (?:for (?:you|the (?:ai|assistant|model|agent)))\b"
     ),
     "role_override": re.compile(
-        r"\bsystem (?:prompt )?override\b|<\|(?:im_start|im_end|system|assistant|endoftext)\|>|\[/?inst\]|<<\s*/?sys\s*>>"
+        r"\bsystem (?:prompt )?override\b|<\|(?:im start|im end|system|assistant|endoftext)\|>|\[/?inst\]|<<\s*/?sys\s*>>"
         rf"|{_LINE}system(?: message| prompt)?\s*[\])>}}]*\s*:\s*(?:you\b|new\b|the assistant\b|ignore\b)"
         r"|\byou are (?:now|no longer) (?:an? |the |in |bound |restricted |free |my |dan\b|claude\b|[\w-]*admin)"
         r"|\bfrom (?:now|here|this (?:point|moment)) on,? you (?:are|will|must|shall|act|answer|obey)\b"
@@ -65,7 +65,7 @@ CLASSES: Final[dict[str, re.Pattern[str]]] = {
         r"(?:content |source |data )?(?:label|marker|tag|warning|notice|banner|prefix|fence|flag|mark)s?\b"
         r"(?:\s+[\w',-]+){0,6}?\s+(?:(?:is|are|was|were) (?:only |just |merely |simply )?(?:an? )?"
         r"(?:\w+ )?(?:artefacts?|artifacts?|bugs?|mistakes?|errors?|glitch(?:es)?|false positives?|formality|leftovers?|wrong|"
-        r"outdated|incorrect|obsolete|meaningless)|(?:can|should|may|must) (?:safely )?be (?:ignored|disregarded|removed)|"
+        r"outdated|incorrect|obsolete|meaningless)|(?:can|should|may|must) (?:safely )?be (?:safely )?(?:ignored|disregarded|removed)|"
         r"(?:does|do) not apply)"
         r"|\b(?:ignore|disregard|remove|strip|drop|discount) (?:the |any |that |this |all )?[\[\"']?(?:external|untrusted|"
         r"unverified)[\]\"']?(?: \w+)? ?(?:label|marker|tag|warning|notice|banner|prefix|fence|flag|mark)s?\b"
@@ -93,9 +93,9 @@ CLASSES: Final[dict[str, re.Pattern[str]]] = {
     "context_boundary": re.compile(
         r"(?:^|\n)[\s#>=\-\[<({/*:!]*(?:end|close) (?:of )?(?:the )?(?:context|external|untrusted|user input|fetched|web ?page|"
         r"retrieved|quoted|tool (?:output|result)|data|document content|system prompt|conversation)"
-        r"(?: (?:content|data|section|document|block|text|context))?[\s=\-\])>}/*.:!]*(?:\n|$|now\b|you\b)"
-        r"|</(?:context|external|untrusted|document_content|user_input|tool_result|function_results?|system|fetched|data_fence|"
-        r"untrusted_content|web_page)>"
+        r"(?: (?:content|data|section|document|block|text|context))?[\s=#\-\])>}/*.:!]*(?:\n|$|now\b|you\b)"
+        r"|</(?:context|external|untrusted|document content|user input|tool result|function results?|system|fetched|data fence|"
+        r"untrusted content|web page)>"
         r"|\b(?:begin|start)(?:ning)?(?: of)? (?:the )?(?:real|actual|true|new|trusted|system|hidden) "
         r"(?:instructions?|prompt|commands?|message|context)\b"
         r"|\bthe (?:real|actual|true) (?:instructions?|prompt|task|commands?)(?: \w+)? (?:begins?|starts?|follows?|"

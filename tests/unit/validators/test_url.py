@@ -162,3 +162,55 @@ def test_a_range_ends_where_it_ends(network):
     for outside in (int(whole[0]) - 1, int(whole[-1]) + 1):
         if network not in ("240.0.0.0/4", "fc00::/7"):  # what lies beside those is reserved as well
             assert why_not_public(type(whole[0])(outside)) == ""
+
+
+FINE = [
+    "https://docs.python.org/3/library/ipaddress.html",
+    "https://en.wikipedia.org/wiki/Server-side_request_forgery",
+    "https://www.fda.gov/drugs",
+    "https://fd.io/",
+    "https://fe80.com/",
+    "https://fc-bayern.de/",
+    "https://cafe.com/",
+    "https://dead.net/",
+    "https://0x0.st/",
+    "https://1.1.1.1/",
+    "https://9.9.9.9/dns-query?name=a",
+    "https://[2620:fe::fe]/",
+    "https://a.co/",
+    "https://x.y.z.w.example.net/",
+    "https://10minutemail.com/",
+    "https://127.com/",
+    "https://192-168-0-1.com/",
+    "https://3.14.dev/",
+    "https://localhost.com/",
+    "https://internal.company.com/",
+    "https://local.ch/",
+    "https://test.de/",
+    "https://home.cern/",
+    "https://metadata.org/",
+    "https://example.org:443/",
+    "http://example.org:80/",
+    "https://a.com/?u=http://127.0.0.1/",
+    "https://a.com/#@127.0.0.1",
+    "https://a.com/file:///etc/passwd",
+    "https://a.com/a;b=c,d",
+    "https://a.com/%E2%82%AC",
+    "https://a.com/?q=a+b&c=%26",
+    "https://a.com/a:b@c",
+    "https://xn--bcher-kva.example.com/",
+    "https://xn--fiqs8s.cn/",
+    "https://a-b.c-d.org/",
+    "https://A.B.ORG/x",
+    "https://100.128.0.1/",
+    "https://172.32.0.1/",
+    "https://192.169.0.1/",
+    "https://198.20.0.1/",
+    "https://11.0.0.1/",
+]
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_w_31_what_only_looks_hostile_is_fetched(text):
+    made = parse_url(text)
+    assert made.port in (80, 443) and parse_url(str(made)) == made
