@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import appends, calls, crowd, floors, ledger, redaction, startup
+from bench import appends, calls, crowd, floors, ledger, redaction, startup, web
 from bench.figures import Figure, as_table, machine, median, write_json
 from bench.home import home
 from bench.session import session
@@ -71,6 +71,7 @@ def run(quick: bool) -> list[tuple[str, list[Figure]]]:
             redaction.wait_for_rules(at)
             note("Memory, after all that", calls.memory_figures(at, one))
             note("Secrets", redaction.measure(at, times, chance))
+        note("Reading the web", web.measure(at, times, chance))
         note("Ledger", appends.measure(at, seconds / 2, insert))
         note(
             "Proofs of the ledger, and a call's way through all checks",

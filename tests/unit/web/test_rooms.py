@@ -87,8 +87,18 @@ def test_what_is_no_character_set_is_refused(charset):
         as_text(Page("u", 200, "text/plain", charset, b"x", 1))
 
 
-@pytest.mark.parametrize("html", ["<div>" * 100_000 + "x", "<a href=" * 50_000 + "x", "<table><tr>" * 20_000 + "x",
-                                  "<!--" * 50_000, "&#x110000;&#99999999999;x", "<p>\0x</p>", "<svg><style><img src=x>"])  # fmt: skip
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<div>" * 100_000 + "x",
+        "<a href=" * 50_000 + "x",
+        "<table><tr>" * 20_000 + "x",
+        "<!--" * 50_000,
+        "&#x110000;&#99999999999;x",
+        "<p>\0x</p>",
+        "<svg><style><img src=x>",
+    ],
+)
 def test_hostile_html_is_a_text_or_a_refusal(html):
     try:
         assert as_text(Page("u", 200, "text/html", "", html.encode(), len(html))).text
