@@ -68,7 +68,7 @@ def _fetches(app: App, where: Path, port: int, times: int) -> list[Figure]:
     hurry = iter(range(10**9))  # a clock by which every host has rested
     network = Network(lambda host: [ip_address("127.0.0.1")], lambda address: "")
     door = Door(network, lambda draft: app.machine.write(lambda each: each.record(draft)))
-    app.web = Fetcher(door, lambda: next(hurry) / 100)
+    app.web = Fetcher(door, lambda: float(next(hurry)))
     url = f"http://{HOST}:{port}/page"
     parsed = parse_url(url, frozenset({port}))
     plain = median(milliseconds(lambda: httpx.get(f"http://127.0.0.1:{port}/page"), times))
@@ -153,10 +153,8 @@ def _html(chance: random.Random) -> str:
 @contextmanager
 def _serving(body: bytes) -> Iterator[int]:
     """Yield the port of a server that answers whatever is asked, and robots.txt with nothing."""
-    answer = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-        % len(body)
-    )
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    answer = b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
     none = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urljoin
 
-from securecontext.types.errors import Denied, InvalidInput, LimitReached, NotFound, Unavailable, ZcError
+from securecontext.types.errors import Denied, InvalidInput, LimitReached, NotFound, Unavailable
 from securecontext.validators.url import WebUrl, parse_url
 
 REDIRECTS: Final = 5
@@ -33,7 +33,6 @@ RATIO_FROM: Final = 64 * 1024
 """Bytes, uncompressed, up to which no ratio is asked for: a page of nothing but spaces is small."""
 HEAD_BYTES: Final = 64 * 1024
 MOVED: Final = frozenset({301, 302, 303, 307, 308})
-GONE: Final = frozenset({404, 410})
 _TEXTS: Final = frozenset(
     {"application/json", "application/xml", "application/yaml", "application/x-yaml", "application/toml",
      "application/javascript", "application/x-ndjson", "application/rtf"}
@@ -102,12 +101,15 @@ def refuse_status(status: int) -> None:
     """
     if status in (200, 203):
         return
-    kind: type[ZcError] = NotFound if 400 <= status < 500 and status != 429 else Unavailable
-    raise kind(
-        "page_status",
-        f"The server answered with status {status} and no page.",
-        "Check the URL, or try later.",
-        status=status,
+    if 400 <= status < 500 and status != 429:
+        raise NotFound(
+            "page_status",
+            f"The server answered with status {status} and no page.",
+            "Check the URL.",
+            status=status,
+        )
+    raise Unavailable(
+        "page_status", f"The server has no page now, and answers with status {status}.", "Try later."
     )
 
 
