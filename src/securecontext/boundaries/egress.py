@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import threading
@@ -34,6 +35,9 @@ ANSWER_BYTES: Final = LINE_BYTES
 END_SECONDS: Final = 2.0
 _PROBES: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 12_000))
 """Asked by the kernel: after so many seconds of silence, so often; and how long (ms) bytes may go unacknowledged."""
+
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it says each request, which the ledger says better
 
 
 class Unreached(Exception):

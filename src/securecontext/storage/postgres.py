@@ -49,7 +49,12 @@ _NOTIFY: Final = text("SELECT pg_notify(:channel, :topic)")
 _WRITERS: Final = 0x5EC0_0002
 """First half of the advisory locks of writers; the second half is made of the store's name."""
 _WHEN: Final = "pg_backend_pid(), (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint"
-_TAKE_TURN = text(f"SELECT {_WHEN}, pg_current_xact_id()::text, pg_advisory_xact_lock(:kind, :store)")
+IDLE_MS = 15_000
+"""So long a service that falls silent in the middle of a write holds the lock of a project."""
+_TAKE_TURN = text(
+    f"SELECT {_WHEN}, pg_current_xact_id()::text, pg_advisory_xact_lock(:kind, :store), "
+    "set_config('idle_in_transaction_session_timeout', :idle, true)"
+)
 _BEGAN = text(f"SELECT {_WHEN}")
 _SAY = text("SELECT set_config('zc.context', :context, true)")
 _ENDED_HOW = text("SELECT pg_xact_status(CAST(:xact AS xid8))")
@@ -64,8 +69,8 @@ def act(connection: Connection, sign: Sign | None) -> None:
 
 def take_turn(connection: Connection, name: str, sign: Sign | None) -> str:
     """Wait until nobody else writes into a store, in any service, and say who acts; return the transaction's id."""
-    turn = {"kind": _WRITERS, "store": _number_of(name)}
-    backend, began, transaction, _ = connection.execute(_TAKE_TURN, turn).one()
+    turn = {"kind": _WRITERS, "store": _number_of(name), "idle": str(IDLE_MS)}
+    backend, began, transaction, *_ = connection.execute(_TAKE_TURN, turn).one()
     if sign is not None:
         connection.execute(_SAY, {"context": sign(int(backend), int(began))})
     return str(transaction)
