@@ -37,11 +37,20 @@ class Caller:
     trouble: ZcError | None = None
     look_again: Callable[[], Project] | None = None
 
-    def call(self, corridor: Corridor, operation: str, arguments: dict[str, object], key: str = "") -> Answer:
-        """Walk one call through the corridor."""
+    def call(
+        self,
+        corridor: Corridor,
+        operation: str,
+        arguments: dict[str, object],
+        key: str = "",
+        request: str = "",
+    ) -> Answer:
+        """Walk one call through the corridor; `key` and `request` as in `Call`."""
         self._find()
         key = key.encode("utf-8", "replace").decode()
-        call = Call(new_id("call", 12), operation, arguments, self.principal, now(), self.project, key)
+        call = Call(
+            new_id("call", 12), operation, arguments, self.principal, now(), self.project, key, request
+        )
         answer = corridor.walk(call)
         if self.trouble is not None and answer.error is not None and answer.error.code == "no_project":
             return Answer({"error": self.trouble.as_dict()}, str(self.trouble), self.trouble)
