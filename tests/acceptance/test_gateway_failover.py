@@ -1,4 +1,4 @@
-"""Upstreams that are killed, cut off, slow or silent while many call through gateways: nothing is lost or done twice."""
+"""Upstreams that are killed, cut off, slow or silent while many call through gateways: nothing lost, nothing twice."""
 
 from __future__ import annotations
 

@@ -126,6 +126,9 @@ _HELD = (
     .order_by(t.claimed_at, t.task)
     .limit(bindparam("most"))
 )
+_COUNT_HELD = select(func.count()).where(
+    IN_PROJECT, t.claimed_by == bindparam("of_holder"), in_state("claimed")
+)
 _FAILED = func.sum(case((and_(t.attempts > 0, t.reason.is_not(None)), 1), else_=0))
 _COUNT = (
     select(t.role, t.state, func.count(), _FAILED)
@@ -198,6 +201,12 @@ def held_by(connection: Connection, project: str, holder: str, most: int = 100) 
     """Return what a principal holds, the oldest claim first."""
     given = {"in_project": project, "of_holder": holder, "most": most}
     return [task_of(row) for row in connection.execute(_HELD, given)]
+
+
+def count_held_by(connection: Connection, project: str, holder: str) -> int:
+    """Return how many tasks a principal holds."""
+    given = {"in_project": project, "of_holder": holder}
+    return int(connection.execute(_COUNT_HELD, given).scalar_one())
 
 
 def counts(connection: Connection, project: str) -> list[Count]:

@@ -23,6 +23,8 @@ from securecontext.http.problem import problem
 from securecontext.types.errors import Denied, Unauthenticated, Unavailable, ZcError
 
 OPEN_PATHS = frozenset({"/health"})
+STREAMS = frozenset({"/mcp"})
+"""A GET of these may last as long as its client."""
 
 
 class Enter(Protocol):
@@ -95,14 +97,13 @@ class Guard:
         except ZcError as error:
             if not isinstance(error, Unavailable):
                 await self._enter(error, scope, known=known)
-            headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
-            await problem(error, _STATUS.get(error.code, 0), headers)(scope, receive, send)
+            await problem(error, _STATUS.get(error.code, 0))(scope, receive, send)
             return
         if scope["path"] in OPEN_PATHS:
             await self._inner(scope, receive, send)
             return
         with self._present():
-            if scope["method"] == "GET":  # maybe a stream that lasts as long as its client
+            if scope["method"] == "GET" and scope["path"] in STREAMS:
                 await self._inner(scope, receive, send)
                 return
             self._calls += 1

@@ -136,6 +136,7 @@ class ChainOutput(Output):
     entries: int
     streams: int
     broken: int
+    broken_at: dict[str, Any] | None = None
     unanchored: int
     check: str
     full_at: str | None = None

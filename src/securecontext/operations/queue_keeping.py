@@ -15,7 +15,7 @@ from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp, timestamp
-from securecontext.validators.input import one_line
+from securecontext.validators.input import clean_agent_id, one_line
 from securecontext.validators.tasks import clean_role, clean_task_id
 
 SHOWN = 60
@@ -78,6 +78,35 @@ def list_tasks(context: Context, given: ListInput) -> ListOutput:
         context.connection, context.here.id, tasks.State(given.state), role=role, most=given.limit
     )
     return ListOutput(tasks=[line_of(each) for each in found], now=timestamp(context.moment))
+
+
+class InFlightInput(Input):
+    """Arguments of queue.in-flight."""
+
+    claimed_by: fields.Agent | None = Field(None, description="an agent; all by default")
+
+
+class InFlightOutput(Output):
+    """How many tasks are claimed."""
+
+    count: int
+
+
+@operation(
+    "queue.in-flight",
+    permission=Permission.TASK_READ,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    recorded=False,
+    render=lambda out: f"{out.count} task(s) are claimed.",
+    command=("queue", "in-flight"),
+)
+def in_flight(context: Context, given: InFlightInput) -> InFlightOutput:
+    """Count the tasks that are claimed now, of one agent or of all."""
+    if given.claimed_by is None:
+        return InFlightOutput(count=sum(each.claimed for each in counts_of(context)))
+    holder = f"agent:{clean_agent_id(given.claimed_by)}"
+    return InFlightOutput(count=tasks.count_held_by(context.connection, context.here.id, holder))
 
 
 class ShowInput(Input):
