@@ -163,7 +163,12 @@ def _limits() -> str:
             "kept from being reached by the two above",
         ),
         ("a line on the socket", f"{limits.LINE_BYTES >> 20} MiB", "", "`line_too_long`"),
-        ("a request's body over HTTP", f"{limits.HTTP_BODY_BYTES >> 20} MiB", "", "`too_large`"),
+        (
+            "a request's body over HTTP",
+            f"{limits.REST_BODY_BYTES >> 20} MiB, at `/mcp` {limits.HTTP_BODY_BYTES >> 20} MiB",
+            "",
+            "`too_large`",
+        ),
         ("what a hook is given", f"{HOOK_BYTES >> 20} MiB", "", "entered as unread; nothing is refused"),
         (
             "broadcasts of one agent",

@@ -112,10 +112,16 @@ COLUMNS = (
     t.fence, t.claimed_by, t.claimed_session, t.claimed_at, t.progress_at, t.progress, t.reason, t.created_at,
     t.ended_at, t.created_by, t.trust,
 )  # fmt: skip
+FIRST: Final = (TOP_PRIORITY + 1, 0)
+"""Priority and number of a task that would stand before all others."""
 IN_PROJECT = t.project == bindparam("in_project")
 OF_KEY = and_(IN_PROJECT, t.role == bindparam("of_role"), t.task_id == bindparam("of_id"))
 _FIND = select(*COLUMNS).where(OF_KEY)
-_OF_STATE = select(*COLUMNS).where(IN_PROJECT, t.state == bindparam("of_state"))
+_BEHIND = or_(
+    t.urgency > bindparam("behind_urgency"),
+    and_(t.urgency == bindparam("behind_urgency"), t.task > bindparam("behind_task")),
+)
+_OF_STATE = select(*COLUMNS).where(IN_PROJECT, t.state == bindparam("of_state"), _BEHIND)
 _LIST = _OF_STATE.order_by(t.urgency, t.task).limit(bindparam("most"))
 _LIST_OF_ROLE = (
     _OF_STATE.where(t.role == bindparam("of_role")).order_by(t.urgency, t.task).limit(bindparam("most"))
@@ -189,10 +195,17 @@ def find(connection: Connection, project: str, role: str, task_id: str) -> Task 
 
 
 def in_state_of(
-    connection: Connection, project: str, state: State, *, role: str | None = None, most: int = 100
+    connection: Connection,
+    project: str,
+    state: State,
+    *,
+    role: str | None = None,
+    behind: tuple[int, int] = FIRST,
+    most: int = 100,
 ) -> list[Task]:
-    """Return tasks in a state, in the order in which they are or would be claimed."""
-    given = {"in_project": project, "of_state": state.value, "most": most}
+    """Return tasks in a state, in the order in which they are or would be claimed, behind one of them."""
+    given: dict[str, Any] = {"in_project": project, "of_state": state.value, "most": most}
+    given |= {"behind_urgency": TOP_PRIORITY - behind[0], "behind_task": behind[1]}
     query, more = (_LIST, {}) if role is None else (_LIST_OF_ROLE, {"of_role": role})
     return [task_of(row) for row in connection.execute(query, given | more)]
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from securecontext import __version__
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.policy import Standing
+from securecontext.http import request_id
 from securecontext.http.asked import asked
 from securecontext.http.auth import OPEN_PATHS, Enter
 from securecontext.http.callers import CLAIMS, caller_of, idempotency_key, speaker
@@ -124,7 +125,7 @@ def _endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await request.body() if request.method == "POST" else b""
-        scope = request.scope
+        scope, ident = request.scope, request_id.current()
 
         def call() -> Answer:
             wanted = asked(operation, path, scope, body)
@@ -133,7 +134,7 @@ def _endpoint(
             caller = caller_of(
                 world, scope, token, Standing.PERSON, project=wanted.project, agent=wanted.agent
             )
-            return caller.call(corridor, operation.name, wanted.arguments, idempotency_key(scope))
+            return caller.call(corridor, operation.name, wanted.arguments, idempotency_key(scope), ident)
 
         try:
             answer = await run(call)
@@ -173,7 +174,7 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _failed(_request: Request, error: Exception) -> Response:
-    log.error("a request failed", exc_info=error)
+    log.error("request %s failed", request_id.current(), exc_info=error)
     return problem(
         ContractBroken("internal_error", "The service failed at this request.", "See `zc service logs`.")
     )

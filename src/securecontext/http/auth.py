@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.tokens import Claims, is_token
+from securecontext.http import request_id
 from securecontext.http.body import header_values, whole_body
 from securecontext.http.callers import CLAIMS
 from securecontext.http.problem import problem
@@ -85,6 +86,10 @@ class Guard:
         """Admit a request or answer it with a problem."""
         if scope["type"] != "http":  # there are neither web sockets nor a lifespan here
             return
+        with request_id.named(scope) as ident:
+            await self._attend(scope, receive, request_id.telling(ident, send))
+
+    async def _attend(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = False
         try:
             await self._admit(scope)

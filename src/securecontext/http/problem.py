@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from securecontext.http import request_id
 from securecontext.types.errors import Unauthenticated, ZcError
 
 MEDIA_TYPE = "application/problem+json"
@@ -45,6 +46,7 @@ def problem(error: ZcError, status: int = 0, headers: dict[str, str] | None = No
         "detail": error.message,
         "code": error.code,
         "hint": error.hint,
+        "request_id": request_id.current(),
     }
     if error.details:
         body["details"] = error.details
@@ -58,7 +60,7 @@ def problem(error: ZcError, status: int = 0, headers: dict[str, str] | None = No
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "hint"],
+    "required": ["type", "title", "status", "detail", "code", "hint", "request_id"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
         "title": {"type": "string"},
@@ -66,6 +68,7 @@ SCHEMA: dict[str, Any] = {
         "detail": {"type": "string", "description": "one plain sentence"},
         "code": {"type": "string", "description": "stable, for programs"},
         "hint": {"type": "string", "description": "the next step"},
+        "request_id": {"type": "string", "description": "the name of the request, as in its header"},
         "details": {"type": "object", "additionalProperties": True},
         "holder": {"type": "string", "description": "agent that holds files"},
         "overlapping_files": {"type": "array", "items": {"type": "string"}},

@@ -13,6 +13,7 @@ from securecontext.operations.queue import Ready, announce, ring_for
 from securecontext.operations.queue_state import STATES, RoleCounts, TaskState, counts_of, line_of
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.pipeline.pages import Cursor, cursor_of, place_of
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp, timestamp
 from securecontext.validators.input import clean_agent_id, one_line
@@ -32,13 +33,15 @@ class ListInput(Input):
     ] = "dead"
     role: fields.Role | None = Field(None, description="of one role")
     limit: Annotated[int, Field(ge=1, le=1_000), fields.Plain()] = 100
+    cursor: Cursor = None
 
 
 class ListOutput(Output):
-    """Tasks in a state, in the order in which they are or would be claimed."""
+    """Tasks in a state, in the order in which they are or would be claimed; ``next``: cursor of the next page."""
 
     tasks: list[TaskState]
     now: str
+    next: str | None = None
 
 
 def _render_list(out: ListOutput) -> str:
@@ -74,10 +77,22 @@ def _ago(moment: str | None, now: datetime) -> str:
 def list_tasks(context: Context, given: ListInput) -> ListOutput:
     """List tasks in a state: dead ones by default, with the reason; claimed ones with their agent's progress."""
     role = None if given.role is None else clean_role(given.role)
+    listing = f"queue/{given.state}/{role or ''}"
+    priority, task = place_of(given.cursor, listing, tasks.FIRST)
     found = tasks.in_state_of(
-        context.connection, context.here.id, tasks.State(given.state), role=role, most=given.limit
+        context.connection,
+        context.here.id,
+        tasks.State(given.state),
+        role=role,
+        behind=(int(priority), int(task)),
+        most=given.limit + 1,
     )
-    return ListOutput(tasks=[line_of(each) for each in found], now=timestamp(context.moment))
+    shown = found[: given.limit]
+    return ListOutput(
+        tasks=[line_of(each) for each in shown],
+        now=timestamp(context.moment),
+        next=cursor_of(listing, shown[-1].priority, shown[-1].task) if len(found) > len(shown) else None,
+    )
 
 
 class InFlightInput(Input):
