@@ -59,6 +59,7 @@ class Task:
         claimed_by: the principal of its newest claim.
         progress_at: when that agent itself last said that it works on it.
         reason: why its last attempt failed.
+        files: JSON list of the patterns that a claim reserves; None for none.
         needs: tasks that it waits for, as ``role/id``; only those that are not done.
     """
 
@@ -83,6 +84,7 @@ class Task:
     ended_at: str | None
     created_by: str
     trust: str
+    files: str | None = None
     needs: Sequence[str] = ()
 
 
@@ -110,7 +112,7 @@ class Count:
 COLUMNS = (
     t.task, t.role, t.task_id, t.state, t.urgency, t.payload, t.not_before, t.due_at, t.attempts, t.max_attempts,
     t.fence, t.claimed_by, t.claimed_session, t.claimed_at, t.progress_at, t.progress, t.reason, t.created_at,
-    t.ended_at, t.created_by, t.trust,
+    t.ended_at, t.created_by, t.trust, t.files,
 )  # fmt: skip
 FIRST: Final = (TOP_PRIORITY + 1, 0)
 """Priority and number of a task that would stand before all others."""
@@ -163,10 +165,14 @@ _RESULT = select(r.result, r.artefacts, r.created_at, r.created_by, r.trust).whe
 _TIMED = select(t.task).where(IN_PROJECT, t.due_at.is_not(None)).limit(1)
 _BLOCKED = select(t.task).where(IN_PROJECT, in_state("blocked")).limit(1)
 _OPEN = select(t.task).where(IN_PROJECT, t.ended_at.is_(None)).limit(1)
-_QUEUED = select(t.task).where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued")).limit(1)
+_QUEUED = (
+    select(t.task)
+    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"), t.files.is_(None))
+    .limit(1)
+)
 _READY = (
     select(t.task)
-    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"))
+    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"), t.files.is_(None))
     .order_by(t.urgency, t.task)
     .limit(bindparam("most"))
 )
@@ -249,7 +255,7 @@ def any_open(connection: Connection, project: str) -> bool:
 
 
 def any_ready(connection: Connection, project: str, role: str, moment: str) -> bool:
-    """Say whether a claim would find a task: one that is queued, or whose moment has come."""
+    """Say whether a claim would find a task: one that is queued and needs no files, or whose moment has come."""
     given = {"in_project": project, "of_role": role}
     return (
         connection.execute(_QUEUED, given).first() is not None
@@ -258,7 +264,10 @@ def any_ready(connection: Connection, project: str, role: str, moment: str) -> b
 
 
 def are_the_first(connection: Connection, project: str, role: str, count: int) -> bool:
-    """Say whether so many new tasks of a role are all that are ready: its queue was empty."""
+    """Say whether so many new tasks of a role are all that are ready: its queue was empty.
+
+    Those that need files do not count: it may be files that they wait for.
+    """
     given = {"in_project": project, "of_role": role, "most": count + 1}
     return len(connection.execute(_READY, given).all()) <= count
 

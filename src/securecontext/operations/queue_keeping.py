@@ -150,6 +150,9 @@ def _render_show(out: ShowOutput) -> str:
     lines += [
         each.role.ljust(width) + "".join(f"{getattr(each, name):>9}" for name in STATES) for each in out.roles
     ]
+    waiting = [f"{each.waiting_for_files} {each.role}" for each in out.roles if each.waiting_for_files]
+    if waiting:
+        lines += ["", f"Wait for reserved files: {', '.join(waiting)}."]
     for title, found in (("In work:", out.claimed), ("Dead:", out.dead)):
         if found:
             lines += ["", title, *(_row(each, now) for each in found)]
@@ -221,7 +224,8 @@ def requeue(context: Context, given: RequeueInput) -> RequeueOutput:
     if given.role is None or given.task_id is None:
         raise InvalidInput("name_one", "A task is named by its role and its task_id.", "Give both.")
     role, task_id = clean_role(given.role), clean_task_id(given.task_id)
-    was = requeueing.requeue(context.connection, project, role, task_id)
+    by, moment = context.principal.name, timestamp(context.writing.moment)
+    was, ready = requeueing.requeue(context.connection, project, role, task_id, by=by, moment=moment)
     context.noted["was"] = str(was)
-    announce(context.writing, project, [role])
-    return RequeueOutput(requeued=1, was=str(was)).making_ready(project, [role])
+    announce(context.writing, project, ready)
+    return RequeueOutput(requeued=1, was=str(was)).making_ready(project, ready)
