@@ -8,7 +8,7 @@ from datetime import datetime
 from securecontext.app.recorders import log_of
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger import purge, sequencer
-from securecontext.coordination import leases, reclaiming
+from securecontext.coordination import leases, ownership, reclaiming
 from securecontext.knowledge import archive
 from securecontext.operations.queue import announce
 from securecontext.pipeline import replay
@@ -59,10 +59,11 @@ def rebuild(transaction: Transaction, *, found: Sequence[census.Noted], moment: 
 
 
 def drop_expired(transaction: Transaction, *, project: str, text: TextIndex, moment: datetime) -> None:
-    """Drop documents past their time, and answers that were kept long enough."""
+    """Drop documents past their time, and answers and ended reservations that were kept long enough."""
     gone = archive.expired(transaction.connection, project, timestamp(moment))
     archive.drop(transaction.connection, text, gone)
     replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
+    ownership.drop_ended(transaction.connection, project, timestamp(moment - ownership.KEPT))
 
 
 def turn_queue(
@@ -112,7 +113,7 @@ def recover(
                 meta_rows.put(connection, name, value)
             else:
                 meta_rows.drop(connection, name)
-    reclaiming.start_over(connection)
+    reclaiming.start_over(connection, moment)
     transaction.record(draft)
 
 

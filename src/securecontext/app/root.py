@@ -17,6 +17,7 @@ from securecontext.app import replacing
 from securecontext.app.backups import Backups
 from securecontext.app.elsewhere import BackupsElsewhere
 from securecontext.app.folders import Folders
+from securecontext.app.gateway import open_gateway
 from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
@@ -46,6 +47,7 @@ from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.corridor import Corridor
+from securecontext.pipeline.upstreams import Upstreams
 from securecontext.pipeline.world import Project, ServiceFacts
 from securecontext.settings import Settings
 from securecontext.storage import copies
@@ -115,7 +117,9 @@ class App:
         rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         for_many = settings.principals is not None
-        self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0, for_many)
+        self.facts = ServiceFacts(
+            __version__, home, os.getpid(), clock(), "", 0, for_many, bool(settings.upstreams)
+        )
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,
             memory_mb=settings.memory_limit_mb,
@@ -128,7 +132,8 @@ class App:
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.queue = QueueTurns(self.stores, self.presence, self.bell, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
-        self.corridor = Corridor(self, Policy(self.operator), self.gate)
+        self._gateway = open_gateway(settings, self.bell)
+        self.corridor = Corridor(self, Policy(self.operator), self.gate, self.upstreams)
 
     # World
 
@@ -214,6 +219,11 @@ class App:
 
     # Life
 
+    @property
+    def upstreams(self) -> Upstreams | None:
+        """The services that hold the data, where this one is a gateway."""
+        return None if self._gateway is None else self._gateway.upstreams
+
     def door_token(self) -> DoorToken:
         """Return the token of the HTTP door, making it at the first use."""
         return open_token(self.door_token_file.parent)
@@ -237,5 +247,7 @@ class App:
     def close(self) -> None:
         """Finish what is queued and close every store."""
         self.bell.close()
+        if self._gateway is not None:
+            self._gateway.close()
         self.secret_rules.close()
         self.stores.close()

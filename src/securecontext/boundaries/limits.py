@@ -38,6 +38,9 @@ WAITERS = 192
 LINE_BYTES = rendezvous.LINE_BYTES
 """A JSON-RPC line on the socket. Larger than any argument, so that an argument that is too long is refused by name."""
 HTTP_BODY_BYTES = 4 * 1024 * 1024
+"""Of an MCP message, which may hold what a line on the socket may."""
+REST_BODY_BYTES = 1024 * 1024
+"""Of a request to one of the other paths."""
 CONNECTIONS = 2_000
 FILES_FOR_SOCKET = 2
 """Of the files that the process may open the socket's connections take at most one in so many."""

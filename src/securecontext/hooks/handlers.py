@@ -83,7 +83,7 @@ def answer(corridor: Corridor, caller: Caller, event: str, payload: dict[str, An
         return HookAnswer(
             refused=InvalidInput("unknown_event", "No hook has this event.", "Run `zc install claude-code`.")
         )
-    if caller.project is None:
+    if not caller.has_project:
         return OPEN if caller.trouble is None else refused(event, caller.trouble)
     return handler(corridor, in_session(caller, payload), payload)
 

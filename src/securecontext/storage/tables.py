@@ -339,6 +339,7 @@ tasks = Table(
     Column("created_at", String(32), nullable=False),
     Column("ended_at", String(32)),
     *_origin(),
+    Column("files", Text, comment="JSON list of patterns that a claim reserves; NULL for none"),
     UniqueConstraint("project", "role", "task_id"),
     _one_of("state", TASK_STATES),
     CheckConstraint("urgency BETWEEN 0 AND 100", name="urgency"),
@@ -375,7 +376,15 @@ HELD_TASKS = Index(
 BLOCKED_TASKS = Index(
     "ix_tasks_blocked", tasks.c.project, tasks.c.role, tasks.c.task_id, sqlite_where=in_state("blocked")
 )
-"""All four partial on both engines, as `ONE_ACTIVE` is."""
+FILE_TASKS = Index(
+    "ix_tasks_files",
+    tasks.c.project,
+    tasks.c.role,
+    tasks.c.urgency,
+    tasks.c.task,
+    sqlite_where=in_state("queued") & tasks.c.files.is_not(None),
+)
+"""All five partial on both engines, as `ONE_ACTIVE` is."""
 
 task_needs = Table(
     "task_needs",
