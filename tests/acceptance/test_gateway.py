@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from securecontext.boundaries.policy import Role
 from securecontext.types.errors import Unauthenticated
-from tests.acceptance.cluster_case import ZC, Cluster, hook, running_cluster
+from tests.acceptance.certificates import Authority
+from tests.acceptance.cluster_case import IMPATIENT, ZC, Cluster, hook, running_cluster
+from tests.acceptance.loopback_proxy import network_to
 from tests.acceptance.service_case import Pipe, World, call, piped
 from tests.engines.fixtures import ready_database
 from tests.engines.postgres_server import PostgresServer
@@ -107,6 +113,52 @@ def test_a_forged_token_is_refused_upstream(cluster: Cluster, gateway: World) ->
     with piped(gateway, ZC_SESSION_TOKEN=forged) as pipe:
         pipe.initialize()
         assert refused(pipe, "zc_recall_context")["code"] == "token_wrong"
+
+
+# On the way
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "works"),
+    [("::1", True, True), ("::1", False, False), ("upstream.example.org", True, False)],
+    ids=["by our authority", "by an unknown one", "of another host"],
+)
+def test_a_certificate_is_checked(
+    cluster: Cluster, tmp_path: Path, host: str, trusted: bool, works: bool
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    root = tmp_path / "user"
+    root.mkdir()
+    gateway = World(root)
+    with network_to(cluster.nodes[0].port, authority.server(host)) as network:
+        gateway.env["ZC_API_URL"] = network.url
+        if trusted:
+            gateway.env["ZC_API_CA"] = str(authority.file)
+        gateway.serve(IMPATIENT)
+        raw = gateway.raw("rpc/1", token=cluster.token("alice"))
+        answer = raw.ask({"operation": "zc_recall_context", "arguments": {}})
+        assert answer["ok"] is works
+        if not works:
+            assert answer["structured"]["error"]["code"] == "upstream_unreachable"
+            assert "certificate that is not trusted" in answer["text"]
+        gateway.close()
+
+
+def test_an_agent_without_a_gateway_has_mcp_at_each_service(cluster: Cluster) -> None:
+    headers = {"Authorization": f"Bearer {cluster.token('direct')}"}
+
+    async def talk(url: str, tool: str, arguments: dict[str, Any]) -> str:
+        async with (
+            httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
+            Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
+        ):
+            answer = await client.call_tool(tool, arguments)
+            assert not answer.is_error, answer
+            return str(answer.content[0].text)
+
+    one, two = (node.url for node in cluster.nodes)
+    asyncio.run(talk(one, "zc_remember", {"key": "port", "value": "said at the first"}))
+    assert "said at the first" in asyncio.run(talk(two, "zc_recall_context", {}))
 
 
 # What this machine does itself

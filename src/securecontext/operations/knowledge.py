@@ -154,6 +154,7 @@ class SearchGlobalInput(Input):
 
     queries: Annotated[fields.Queries, Field(description="questions or words, any form")]
     max_projects: Annotated[int, Field(ge=1, le=10, description="projects used last"), fields.Plain()] = 5
+    limit: Annotated[int, Field(ge=1, le=HITS_GLOBAL), fields.Plain()] = HITS_GLOBAL
 
 
 def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> GlobalOutput:
@@ -182,7 +183,7 @@ def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> 
         hits.extend((project, hit) for hit in found.hits)
     hits.sort(key=lambda pair: -pair[1].score)
     unique = {hit.opening: (project, hit) for project, hit in reversed(hits)}  # of copies the best one stays
-    best = sorted(unique.values(), key=lambda pair: -pair[1].score)[:HITS_GLOBAL]
+    best = sorted(unique.values(), key=lambda pair: -pair[1].score)[: given.limit]
     note = f"{DATA} Searched {len(searched)} project(s): {', '.join(searched)}.{sealed}"
     if closed:
         note += f" {closed} text(s) were not: confidential and restricted ones are seen in their own project alone."

@@ -127,7 +127,7 @@ class FailInput(HeldInput):
     final: fields.Flag = Field(False, description="no other attempt would help")
 
 
-class FailOutput(Output):
+class FailOutput(Ready):
     """What becomes of the task."""
 
     task_id: str
@@ -147,6 +147,7 @@ def _render_failed(out: FailOutput) -> str:
     permission=Permission.TASK_WORK,
     effects=Effects.WRITES,
     render=_render_failed,
+    after=ring_for,
     command=("queue", "fail"),
     example={"task_id": "login-form", "role": "developer", "fence": 1, "reason": "the API answers 500"},
 )
@@ -162,9 +163,10 @@ def fail(context: Context, given: FailInput) -> FailOutput:
         final=given.final,
     )
     context.noted.update({"state": str(done.state), "attempts": done.attempts})
+    announce(context.writing, context.here.id, done.ready)
     return FailOutput(
         task_id=given.task_id, state=str(done.state), attempts=done.attempts, again_at=done.again_at
-    )
+    ).making_ready(context.here.id, done.ready)
 
 
 class ConnectedInput(Input):

@@ -47,12 +47,27 @@ class Caller:
         """Say whether it has one: by its folder, or by a token that another service judges."""
         return self.project is not None or bool(self.bearer)
 
-    def call(self, corridor: Corridor, operation: str, arguments: dict[str, object], key: str = "") -> Answer:
-        """Walk one call through the corridor."""
+    def call(
+        self,
+        corridor: Corridor,
+        operation: str,
+        arguments: dict[str, object],
+        key: str = "",
+        request: str = "",
+    ) -> Answer:
+        """Walk one call through the corridor; `key` and `request` as in `Call`."""
         self.find()
         key = key.encode("utf-8", "replace").decode()
         call = Call(
-            new_id("call", 12), operation, arguments, self.principal, now(), self.project, key, self.bearer
+            new_id("call", 12),
+            operation,
+            arguments,
+            self.principal,
+            now(),
+            self.project,
+            key,
+            request,
+            self.bearer,
         )
         answer = corridor.walk(call)
         if self.trouble is not None and answer.error is not None and answer.error.code == "no_project":

@@ -51,6 +51,7 @@ class Call:
         moment: when it came in.
         project: its project; None for calls without one.
         idempotency_key: a retry with the same key is answered, not done again.
+        request: the request's name, where the door has one: clean, maybe of the client's choice.
         bearer: the session token that its caller showed to a gateway, for the service that holds the data.
     """
 
@@ -61,7 +62,13 @@ class Call:
     moment: datetime
     project: Project | None = None
     idempotency_key: str = ""
+    request: str = ""
     bearer: str = field(default="", repr=False)
+
+    @property
+    def told(self) -> str:
+        """How the log names the call."""
+        return f"{self.id} (request {self.request})" if self.request else self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +335,7 @@ class Corridor:
                 "operation": operation.name if operation else "unknown",
                 "outcome": error.code,
                 "arguments": {},
+                **({"request": call.request} if call.request else {}),
                 **({"left_out": left_out} if left_out else {}),
             },
             secrets={}
@@ -346,18 +354,18 @@ class Corridor:
                     raise
                 self._world.machine.write(lambda transaction: transaction.record(draft))
         except ZcError as failure:
-            log.error("refusal of call %s could not be entered: %s", call.id, failure.code)
+            log.error("refusal of call %s could not be entered: %s", call.told, failure.code)
         except Exception:
             # Nothing is raised at a door: its caller is owed the first error, and the log has this one.
-            log.exception("refusal of call %s could not be entered", call.id)
+            log.exception("refusal of call %s could not be entered", call.told)
 
     def _tell_if_broken(self, call: Call, error: ZcError) -> None:
         """Put a broken contract into the log with its trace: it is a defect of ours, and the caller is sent there."""
         if isinstance(error, ContractBroken):
-            log.error("call %s of %s broke a contract", call.id, call.operation, exc_info=error)
+            log.error("call %s of %s broke a contract", call.told, call.operation, exc_info=error)
 
     def _defect(self, call: Call, error: BaseException) -> ZcError:
-        log.exception("call %s of %s failed", call.id, call.operation, exc_info=error)
+        log.exception("call %s of %s failed", call.told, call.operation, exc_info=error)
         return ContractBroken(
             "internal_error",
             "The service failed at this call; nothing was changed.",
@@ -418,6 +426,8 @@ def _draft(
         "arguments": intake.plain,
         "outcome": outcome,
     }
+    if call.request:
+        body["request"] = call.request
     if intake.redactions:
         body["redacted"] = [r.model_dump() for r in intake.redactions]
     if noted:

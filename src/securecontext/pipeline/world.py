@@ -135,8 +135,8 @@ class Ledgers(Protocol):
             kept: kinds whose bodies stay.
         """
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
-        """Return the newest entries of the ledger that this connection sees, newest first."""
+    def tail(self, connection: Connection, limit: int, before: int | None = None) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first; those before one."""
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

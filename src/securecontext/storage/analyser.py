@@ -156,7 +156,7 @@ def _terms(parts: Sequence[str]) -> list[str]:
 
 def _joined(parts: Sequence[str]) -> list[str]:
     whole = "".join(parts)
-    return [whole] if len(whole) <= _LONGEST_JOINED and _CJK.search(whole) is None else []
+    return [whole] if 0 < len(whole) <= _LONGEST_JOINED and _CJK.search(whole) is None else []
 
 
 def _stem(word: str) -> str:

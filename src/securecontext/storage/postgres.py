@@ -41,6 +41,7 @@ for index, where in (
     (tables.DUE_TASKS, tables.tasks.c.due_at.is_not(None)),
     (tables.HELD_TASKS, tables.in_state("claimed")),
     (tables.BLOCKED_TASKS, tables.in_state("blocked")),
+    (tables.FILE_TASKS, tables.in_state("queued") & tables.tasks.c.files.is_not(None)),
 ):
     index.dialect_options["postgresql"]["where"] = where
 
