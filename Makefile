@@ -55,10 +55,11 @@ bench: $(VENV)/.dev ## measure against a floor in the same run, and write the ta
 e2e: $(VENV)/.dev e2e-tools ## only the tests with the real client
 	$(BIN)/python -m pytest tests/acceptance
 
-soak: $(VENV)/.dev ## many sessions for a long time
+soak: $(VENV)/.dev ## many sessions for a long time, deep state machines, the lines of the image
 	$(BIN)/python -m bench.soak
 	$(BIN)/python -m pytest --hypothesis-profile=deep tests/property/test_ledger_machine.py \
 	    tests/property/test_anchored_machine.py
+	$(BIN)/python -m tests.image_lines
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.fuzz ## parsers, validators and doors under senseless input, FUZZ_SECONDS=600 in all
