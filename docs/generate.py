@@ -139,7 +139,7 @@ def _limits() -> str:
     rows = [
         (
             "calls a second of one session",
-            f"{limits.CALLS_PER_SECOND:g}, {limits.BURST_SECONDS} times as many at once",
+            f"{limits.CALLS_PER_SECOND:g}, {limits.BURST_SECONDS} times as many at once; at all services on one database together",
             "`ZC_CALLS_PER_SECOND`",
             "`rate_limited`",
         ),

@@ -44,6 +44,7 @@ from securecontext.boundaries.ledger.anchors import AnchorFile, Anchors
 from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy, Principal
+from securecontext.boundaries.shared_rate import SharedBuckets
 from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.corridor import Corridor
@@ -125,7 +126,8 @@ class App:
             memory_mb=settings.memory_limit_mb,
             quota_mb=settings.quota_mb,
         )
-        self.gate = Gate(self.limits)
+        shared = SharedBuckets(lambda: self.machine) if self.stores.shared else None
+        self.gate = Gate(self.limits, shared=shared)
         self.bell = Bell()
         self.presence = Presence()
         self._retention = Retention(settings.ledger_days)

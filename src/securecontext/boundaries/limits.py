@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from securecontext import rendezvous
-from securecontext.boundaries.rate import Rate
+from securecontext.boundaries.rate import Rate, Shared
 from securecontext.boundaries.usage import resident_bytes
 from securecontext.types.errors import LimitReached
 
@@ -97,6 +97,7 @@ class Gate:
         limits: what it holds callers to.
         clock: monotonic seconds.
         memory: returns the bytes of memory that the service takes.
+        shared: what callers draw from at other services too; see `rate.Rate`.
     """
 
     def __init__(
@@ -104,13 +105,14 @@ class Gate:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[], int] = resident_bytes,
+        shared: Shared | None = None,
     ) -> None:
         self._limits = limits
         self._memory = memory
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         per_second = limits.calls_per_second
-        self.rate = Rate(per_second, max(1.0, per_second * BURST_SECONDS), clock)
+        self.rate = Rate(per_second, max(1.0, per_second * BURST_SECONDS), clock, shared)
 
     @property
     def under_way(self) -> int:

@@ -26,6 +26,7 @@ _LISTED: Final[dict[str, str]] = {
     "projects": _MACHINE,
     "project_aliases": _MACHINE,
     "tokens": _MACHINE,
+    "rates": _MACHINE,
     "idempotency": f"{_MACHINE} OR strpos(scope, '/' || {PROJECT} || '/') > 0",
     **dict.fromkeys((table.name for table in (tables.chunks, *tables.HELD)), f"project = {PROJECT}"),
 }
