@@ -34,7 +34,7 @@ test: lint e2e-tools ## set up, lint, and run every test
 	E2E_ENGINE=postgres $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(SOME_ON_POSTGRES)
 
 # What a service does for its clients, once more with the data in PostgreSQL. `make test` has some of it, this all of it.
-SOME_ON_POSTGRES := tests/acceptance/test_team.py tests/acceptance/test_recall_at_each_door.py
+SOME_ON_POSTGRES := tests/acceptance/test_queue_at_each_door.py tests/acceptance/test_recall_at_each_door.py
 ON_POSTGRES := tests/acceptance tests/boundaries tests/fuzz tests/unit/hooks tests/unit/pipeline tests/unit/service
 test-postgres: $(VENV)/.dev e2e-tools ## every test that goes through a service, with the data in PostgreSQL
 	E2E_ENGINE=postgres $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ON_POSTGRES)
@@ -55,10 +55,11 @@ bench: $(VENV)/.dev ## measure against a floor in the same run, and write the ta
 e2e: $(VENV)/.dev e2e-tools ## only the tests with the real client
 	$(BIN)/python -m pytest tests/acceptance
 
-soak: $(VENV)/.dev ## many sessions for a long time
+soak: $(VENV)/.dev ## many sessions for a long time, deep state machines, the lines of the image
 	$(BIN)/python -m bench.soak
 	$(BIN)/python -m pytest --hypothesis-profile=deep tests/property/test_ledger_machine.py \
 	    tests/property/test_anchored_machine.py
+	$(BIN)/python -m tests.image_lines
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.fuzz ## parsers, validators and doors under senseless input, FUZZ_SECONDS=600 in all

@@ -36,6 +36,10 @@ OBSERVED = "a tool call of the client, noted by its hook"
 AGENT = Principal("uid:1000", Standing.AGENT, "mcp", "bench-growth")
 HOOK = Principal("uid:1000", Standing.HOOK, "hook", "bench-growth")
 PERSON = Principal("uid:1000", Standing.PERSON, "cli", "terminal")
+DAY = (2_000, 100, 40, 5, 10)
+"""How often an agent does each kind, in their order, on a day of work; docs/scaling.md reckons with it."""
+CHECKPOINTS_A_DAY = 480
+"""One a minute for eight hours, in the ledger of a project, however many agents write into it."""
 LEDGER = ("ledger_entries", "ledger_bodies", "ledger_heads", "ledger_tiles", "ledger_checkpoints")
 Sizes = dict[str, int]
 
@@ -193,6 +197,15 @@ def place(root: Path, server: PostgresServer | None) -> Iterator[Place]:
         app.close()
 
 
+def of_a_day(found: list[Grown]) -> tuple[int, int, int]:
+    """Return the bytes that an agent's day adds to the ledger and to the rest, and those of a ledger's checkpoints."""
+    *kinds, checkpoint = found
+    ledger = sum(times * each.ledger // each.calls for times, each in zip(DAY, kinds, strict=True))
+    rest = sum(times * each.rest // each.calls for times, each in zip(DAY, kinds, strict=True))
+    entry = found[0].ledger // found[0].calls  # a checkpoint was measured with an entry of this kind in it
+    return ledger, rest, CHECKPOINTS_A_DAY * (checkpoint.ledger // checkpoint.calls - entry)
+
+
 def as_tables(found: dict[str, list[Grown]]) -> str:
     """Return what was measured as Markdown."""
     files, shared = found["SQLite"], found["PostgreSQL"]
@@ -208,6 +221,12 @@ def as_tables(found: dict[str, list[Grown]]) -> str:
     for table in LEDGER:
         sizes = [f"{grown.by_table.get(table, 0) / grown.entries:,.1f}" for grown in noted]
         lines.append(f"| `{table}` | {' | '.join(sizes)} |")
+    lines += ["", "| a day, MB | SQLite | PostgreSQL |", "|---|---:|---:|"]
+    days = [of_a_day(each) for each in (files, shared)]
+    for row, what in enumerate(
+        ("of an agent: ledger", "of an agent: rest", "of a project's ledger: checkpoints")
+    ):
+        lines.append(f"| {what} | " + " | ".join(f"{day[row] / 1e6:.2f}" for day in days) + " |")
     return "\n".join(lines)
 
 

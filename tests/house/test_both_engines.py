@@ -7,6 +7,22 @@ import ast
 from tests.house.source import dotted, parsed
 
 ABOUT_FILES = {
+    "test_a_defect_while_preparing_or_rendering_is_answered_too",
+    "test_a_merge_counts_what_was_lost_with_its_key_and_refuses_what_is_broken",
+    "test_a_planted_chunk_leads_to_no_sealed_text",
+    "test_a_project_that_is_gone_is_refused_and_the_machines_ledger_has_it",
+    "test_a_read_has_its_entry_before_its_answer",
+    "test_a_recall_that_fails_is_told_in_one_line_and_the_session_goes_on",
+    "test_a_refusal_takes_back_its_effect_and_is_an_entry",
+    "test_a_secret_that_lies_in_the_database_is_redacted_in_both_forms_of_an_answer",
+    "test_a_text_of_another_agent_or_project_opens_here_as_little",
+    "test_rt_s1_16_odd_paths_are_projects_of_their_own_with_files_of_their_own",
+    "test_rt_s2_01_agent_a_forges_a_row_of_b_and_verification_finds_it",
+    "test_w_10_a_restricted_row_relabelled_as_plain_is_named_and_never_shown",
+    "test_w_10_an_edited_moved_or_relabelled_text_is_named_and_never_shown",
+    "test_w_22_no_stored_value_is_the_key",
+    "test_w_40_a_rising_class_leaves_no_trace_of_what_lay_there_as_it_is",
+    "test_what_comes_after_is_done_once_the_effect_is_durable_and_not_for_a_refusal",
     "test_another_machine_secret_than_the_keys_were_made_with_is_refused",
     "test_files_of_databases_and_of_their_logs_are_the_owners_alone",
     "test_a_backup_is_restored_over_what_is_there_and_what_was_there_is_kept",
