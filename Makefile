@@ -57,6 +57,7 @@ e2e: $(VENV)/.dev e2e-tools ## only the tests with the real client
 
 soak: $(VENV)/.dev ## many sessions for a long time, deep state machines, the lines of the image
 	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.queue_soak
 	$(BIN)/python -m pytest --hypothesis-profile=deep tests/property/test_ledger_machine.py \
 	    tests/property/test_anchored_machine.py
 	$(BIN)/python -m tests.image_lines
