@@ -31,10 +31,10 @@ demo-team: $(VENV)/.dev ## an orchestrator and three workers on PostgreSQL, one 
 JOBS ?= auto
 test: lint e2e-tools ## set up, lint, and run every test
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
-	E2E_ENGINE=postgres $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(SOME_ON_POSTGRES)
+	E2E_ENGINE=postgres $(BIN)/python -m pytest $(SOME_ON_POSTGRES)
 
 # What a service does for its clients, once more with the data in PostgreSQL. `make test` has some of it, this all of it.
-SOME_ON_POSTGRES := tests/acceptance/test_queue_at_each_door.py tests/acceptance/test_recall_at_each_door.py
+SOME_ON_POSTGRES := tests/acceptance/test_queue_at_each_door.py
 ON_POSTGRES := tests/acceptance tests/boundaries tests/fuzz tests/unit/hooks tests/unit/pipeline tests/unit/service
 test-postgres: $(VENV)/.dev e2e-tools ## every test that goes through a service, with the data in PostgreSQL
 	E2E_ENGINE=postgres $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ON_POSTGRES)
