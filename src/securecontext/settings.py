@@ -16,6 +16,7 @@ from pathlib import Path
 from securecontext import rendezvous
 from securecontext.boundaries import limits
 from securecontext.types.errors import InvalidInput
+from securecontext.validators.upstreams import Upstream, parse_upstreams
 
 DEFAULT_PORT = 3099
 DEFAULT_IDLE_MINUTES = 30.0
@@ -50,6 +51,8 @@ class Settings:
         all_secret_rules: ``ZC_SECRET_RULES``: whether a second set of rules is used beside our own.
         postgres_url: ``ZC_POSTGRES_URL``: the database that holds the data; None for files. It holds a password.
         postgres_connections: ``ZC_POSTGRES_CONNECTIONS``: how many connections to it there are at most.
+        upstreams: ``ZC_API_URL``: the services that hold the data; none where this one does.
+        upstream_ca: ``ZC_API_CA``: the only authorities that may vouch for them; None for the system's.
     """
 
     home: Path
@@ -70,6 +73,8 @@ class Settings:
     all_secret_rules: bool = True
     postgres_url: str | None = field(default=None, repr=False)
     postgres_connections: int = DEFAULT_CONNECTIONS
+    upstreams: tuple[Upstream, ...] = ()
+    upstream_ca: Path | None = None
 
 
 VARIABLES: dict[str, str] = {
@@ -97,6 +102,9 @@ VARIABLES: dict[str, str] = {
     "ZC_POSTGRES_CONNECTIONS": f"connections to it at most, 2 to 500, default {DEFAULT_CONNECTIONS}",
     "ZC_POSTGRES_ADMIN_URL": "the same with the database's administrator, read by `zc db migrate` alone and never "
     "passed on to the service",
+    "ZC_API_URL": "https://host:3099 of the service that holds the data, several with commas between them: the user's "
+    "own service is then a gateway to it; http:// to this machine alone",
+    "ZC_API_CA": "absolute path of a PEM file: the authorities that may vouch for them, instead of the system's",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
@@ -119,6 +127,10 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
     sockets = _passed_sockets(env)
     if sockets and not env.get("ZC_PRINCIPALS"):  # who came there would wait for ever
         raise _refuse("ZC_PRINCIPALS", "set, although sockets were passed to this service")
+    upstreams = parse_upstreams(env["ZC_API_URL"]) if env.get("ZC_API_URL") else ()
+    for name in ("ZC_POSTGRES_URL", "ZC_PRINCIPALS"):
+        if upstreams and env.get(name):  # both say where the data is, or whose
+            raise _refuse(name, "unset, although ZC_API_URL makes this service a gateway")
     return Settings(
         home=Path(rendezvous.home(env)),
         user_home=Path(env.get("HOME") or Path.home()),
@@ -138,6 +150,8 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         all_secret_rules=_all_rules(env.get("ZC_SECRET_RULES", "")),
         postgres_url=env.get("ZC_POSTGRES_URL") or None,
         postgres_connections=_connections(env.get("ZC_POSTGRES_CONNECTIONS", "")),
+        upstreams=upstreams,
+        upstream_ca=_file("ZC_API_CA", env.get("ZC_API_CA", "")),
     )
 
 

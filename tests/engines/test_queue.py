@@ -300,6 +300,17 @@ def test_a_failure_that_is_final_is_not_tried_again(at: Queue) -> None:
     assert at.fail(at.one(), final=True).state is State.DEAD
 
 
+def test_a_list_of_tasks_goes_on_behind_one_of_them(at: Queue) -> None:
+    for task_id, priority in (("a", 1), ("b", 9), ("c", 1), ("d", 100)):
+        at.put(task_id, priority=priority)
+    seen, behind = [], tasks.FIRST
+    with at.store.read() as connection:
+        while page := tasks.in_state_of(connection, "p", State.QUEUED, behind=behind, most=1):
+            seen.append(page[0].task_id)
+            behind = (page[0].priority, page[0].task)
+    assert seen == ["d", "b", "a", "c"]
+
+
 def test_w_45_a_dead_task_is_listed_and_brought_back_with_all_its_attempts(at: Queue) -> None:
     """W-45: failed is not the end of a task that a person wants done."""
     for task_id in ("t", "u"):

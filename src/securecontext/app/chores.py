@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from securecontext.app.recorders import log_of
+from securecontext.boundaries import shared_rate
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger import purge, sequencer
 from securecontext.coordination import leases, ownership, reclaiming
@@ -118,5 +119,6 @@ def recover(
 
 
 def drop_tokens(transaction: Transaction, *, moment: datetime) -> None:
-    """Drop the rows of session tokens that ended long ago."""
+    """Drop the rows of session tokens that ended long ago, and of callers that have been silent."""
     token_register.drop_old(transaction.connection, moment)
+    shared_rate.drop_old(transaction.connection, moment)

@@ -147,9 +147,9 @@ class Ledgers:
         streams = purge.streams_of(connection, name, session, by)
         return purge.purge_streams(connection, name, streams, moment, kept)
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
-        """Return the newest entries of the ledger that this connection sees, newest first."""
-        return tail(connection, log_of(connection), limit)
+    def tail(self, connection: Connection, limit: int, before: int | None = None) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first; those before one."""
+        return tail(connection, log_of(connection), limit, before=before)
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

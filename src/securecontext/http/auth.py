@@ -17,12 +17,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.tokens import Claims, is_token
+from securecontext.http import request_id
 from securecontext.http.body import header_values, whole_body
 from securecontext.http.callers import CLAIMS
 from securecontext.http.problem import problem
 from securecontext.types.errors import Denied, Unauthenticated, Unavailable, ZcError
 
 OPEN_PATHS = frozenset({"/health"})
+STREAMS = frozenset({"/mcp"})
+"""A GET of these may last as long as its client."""
 
 
 class Enter(Protocol):
@@ -83,6 +86,10 @@ class Guard:
         """Admit a request or answer it with a problem."""
         if scope["type"] != "http":  # there are neither web sockets nor a lifespan here
             return
+        with request_id.named(scope) as ident:
+            await self._attend(scope, receive, request_id.telling(ident, send))
+
+    async def _attend(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = False
         try:
             await self._admit(scope)
@@ -95,14 +102,13 @@ class Guard:
         except ZcError as error:
             if not isinstance(error, Unavailable):
                 await self._enter(error, scope, known=known)
-            headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
-            await problem(error, _STATUS.get(error.code, 0), headers)(scope, receive, send)
+            await problem(error, _STATUS.get(error.code, 0))(scope, receive, send)
             return
         if scope["path"] in OPEN_PATHS:
             await self._inner(scope, receive, send)
             return
         with self._present():
-            if scope["method"] == "GET":  # maybe a stream that lasts as long as its client
+            if scope["method"] == "GET" and scope["path"] in STREAMS:
                 await self._inner(scope, receive, send)
                 return
             self._calls += 1

@@ -23,10 +23,12 @@ from securecontext.http.api import Run, make_api
 from securecontext.http.auth import Guard
 from securecontext.http.callers import session_claims
 from securecontext.http.connections import Connection, Room, most_connections
+from securecontext.http.gateways import passed_on
 from securecontext.http.protocol import Explain
 from securecontext.http.refusals import Refusals
 from securecontext.http.streams import NoMessage, Streams, who_calls
 from securecontext.pipeline.callers import Caller
+from securecontext.pipeline.passing import PATH
 from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable, ZcError
 
@@ -86,6 +88,8 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
     streams = Streams(tools, port, around.no_message, around.explain, refusals.enter)
     api = make_api(app, app.corridor, token, around.run, refusals.enter)
     api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
+    passing = passed_on(app, app.corridor, around.run, refusals.enter)
+    api.router.routes.append(Route(PATH, endpoint=passing, methods=["POST"], include_in_schema=False))
     guard = Guard(
         api, token=token, identify=identify, port=port, enter=refusals.enter, present=around.present
     )

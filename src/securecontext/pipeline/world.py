@@ -46,7 +46,12 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What the running service can say of itself; for_many: a system service, which looks into nobody's folders."""
+    """What the running service can say of itself.
+
+    Attributes:
+        for_many: a system service, which looks into nobody's folders.
+        gateway: the data is kept by another service.
+    """
 
     version: str
     home: Path
@@ -55,6 +60,7 @@ class ServiceFacts:
     http_url: str
     connections: int
     for_many: bool = False
+    gateway: bool = False
 
 
 class Code(Protocol):
@@ -129,8 +135,8 @@ class Ledgers(Protocol):
             kept: kinds whose bodies stay.
         """
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
-        """Return the newest entries of the ledger that this connection sees, newest first."""
+    def tail(self, connection: Connection, limit: int, before: int | None = None) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first; those before one."""
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -311,6 +312,17 @@ tokens = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_tokens_project", tokens.c.project, tokens.c.agent)
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("caller", String(300), primary_key=True, comment="principal and session"),
+    Column("calls", Float, nullable=False, comment="what was left in the bucket"),
+    Column("at", String(32), nullable=False, comment="when that was"),
+    comment="How fast callers call all services of a database together. Used in the machine's rows.",
+    sqlite_with_rowid=False,
+)
+Index("ix_rates_at", rates.c.at)
 
 TASK_STATES = ("queued", "delayed", "blocked", "claimed", "done", "dead")
 """See `coordination.tasks.State`."""

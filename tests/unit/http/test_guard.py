@@ -51,7 +51,7 @@ class Door:
         finally:
             self.clients -= 1
 
-    async def ask(self, method: str = "POST") -> tuple[int, bytes]:
+    async def ask(self, method: str = "POST", path: str = "/api/v1/status") -> tuple[int, bytes]:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Door:
             (b"authorization", self.bearer),
             (b"content-type", b"application/json"),
         ]
-        scope = {"type": "http", "method": method, "path": "/api/v1/status", "headers": headers}
+        scope = {"type": "http", "method": method, "path": path, "headers": headers}
         await self.guard(scope, receive, send)
         return sent[0]["status"], sent[1]["body"]
 
@@ -93,7 +93,7 @@ def test_a_call_under_way_has_its_answer_and_no_other_is_let_in(tmp_path: Path) 
 def test_a_stream_is_not_waited_for(tmp_path: Path) -> None:
     async def play() -> None:
         door = Door(tmp_path)
-        stream = asyncio.create_task(door.ask("GET"))
+        stream = asyncio.create_task(door.ask("GET", "/mcp"))
         await door.reached.wait()
         await door.guard.close(3600)
         assert not stream.done()
