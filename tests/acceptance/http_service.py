@@ -71,7 +71,9 @@ class HttpService:
 
 
 @contextmanager
-def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") -> Iterator[HttpService]:
+def http_service(
+    folder: Path, command: Sequence[str] = SERVE, port: str = "0", **more: str
+) -> Iterator[HttpService]:
     """Run a service whose data lies in the folder; it is ended, and must end cleanly, when the block does."""
     home = folder / "zc"
     project = folder / "project"
@@ -85,6 +87,7 @@ def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") 
         "ZC_HOME": str(home),
         "ZC_SECRET_RULES": "own",
         "ZC_HTTP_PORT": port,
+        **more,
     }
     process = subprocess.Popen(command, env=environment, cwd=folder)
     try:

@@ -1,6 +1,6 @@
 """How fast callers call, where several services share a database.
 
-Revision: 0006
+Revision: 0007
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision: str | None = "0005"
+revision = "0007"
+down_revision: str | None = "0006"
 branch_labels: tuple[str, ...] | None = None
 depends_on: str | None = None
 
