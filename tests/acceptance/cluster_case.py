@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from securecontext.rpc.client import Client as PersonClient
 from securecontext.rpc.client import control
 from securecontext.settings import Settings
 from securecontext.types.ids import now
+from tests.acceptance.service_case import World
 from tests.engines.fixtures import admin_of
 from tests.house_case import House
 from tests.identity_case import OPERATOR, issue, with_operator
@@ -35,10 +37,25 @@ from securecontext.http import gateways
 from securecontext.pipeline import upstreams
 egress.CONNECT_SECONDS, egress.SILENCE_SECONDS, upstreams.PATIENCE_SECONDS = 1.0, 1.5, 1.0
 gateways.BEAT_SECONDS = 0.3
+from securecontext.service import daemon, guard
+daemon.QUEUE_SECONDS = guard.BEAT_SECONDS = 0.5
 from securecontext.service.run import main
 sys.exit(main())
 """
 """A service that gives a silent upstream up after a second and a half, and gives signs of life itself in time."""
+
+
+ENTRY = Path(__file__).parents[2] / "plugin" / "hooks" / "entry.py"
+ZC = Path(sys.executable).with_name("zc")
+
+
+def hook(gateway: World, event: str, payload: dict[str, Any], **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the plugin's hook as the client does."""
+    words = [sys.executable, "-I", "-S", str(ENTRY), event]
+    return subprocess.run(
+        words, input=json.dumps(payload), env={**gateway.env, **env}, cwd=gateway.project, text=True,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
 
 
 @dataclass
@@ -119,6 +136,7 @@ class Cluster:
             self.house.moment = now()
             if not self._tokens:
                 with_operator(self.house)
+                self.house.do("channel.waive", OPERATOR)
             self._tokens[agent] = issue(self.house, OPERATOR, agent, role)
         return self._tokens[agent]
 

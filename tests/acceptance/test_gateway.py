@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from securecontext.boundaries.policy import Role
-from tests.acceptance.cluster_case import Cluster, running_cluster
+from securecontext.types.errors import Unauthenticated
+from tests.acceptance.certificates import Authority
+from tests.acceptance.cluster_case import IMPATIENT, ZC, Cluster, hook, running_cluster
+from tests.acceptance.loopback_proxy import network_to
 from tests.acceptance.service_case import Pipe, World, call, piped
 from tests.engines.fixtures import ready_database
 from tests.engines.postgres_server import PostgresServer
@@ -105,3 +113,145 @@ def test_a_forged_token_is_refused_upstream(cluster: Cluster, gateway: World) ->
     with piped(gateway, ZC_SESSION_TOKEN=forged) as pipe:
         pipe.initialize()
         assert refused(pipe, "zc_recall_context")["code"] == "token_wrong"
+
+
+# On the way
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "works"),
+    [("::1", True, True), ("::1", False, False), ("upstream.example.org", True, False)],
+    ids=["by our authority", "by an unknown one", "of another host"],
+)
+def test_a_certificate_is_checked(
+    cluster: Cluster, tmp_path: Path, host: str, trusted: bool, works: bool
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    root = tmp_path / "user"
+    root.mkdir()
+    gateway = World(root)
+    with network_to(cluster.nodes[0].port, authority.server(host)) as network:
+        gateway.env["ZC_API_URL"] = network.url
+        if trusted:
+            gateway.env["ZC_API_CA"] = str(authority.file)
+        gateway.serve(IMPATIENT)
+        raw = gateway.raw("rpc/1", token=cluster.token("alice"))
+        answer = raw.ask({"operation": "zc_recall_context", "arguments": {}})
+        assert answer["ok"] is works
+        if not works:
+            assert answer["structured"]["error"]["code"] == "upstream_unreachable"
+            assert "certificate that is not trusted" in answer["text"]
+        gateway.close()
+
+
+def test_an_agent_without_a_gateway_has_mcp_at_each_service(cluster: Cluster) -> None:
+    headers = {"Authorization": f"Bearer {cluster.token('direct')}"}
+
+    async def talk(url: str, tool: str, arguments: dict[str, Any]) -> str:
+        async with (
+            httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
+            Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
+        ):
+            answer = await client.call_tool(tool, arguments)
+            assert not answer.is_error, answer
+            return str(answer.content[0].text)
+
+    one, two = (node.url for node in cluster.nodes)
+    asyncio.run(talk(one, "zc_remember", {"key": "port", "value": "said at the first"}))
+    assert "said at the first" in asyncio.run(talk(two, "zc_recall_context", {}))
+
+
+# What this machine does itself
+
+
+def test_a_file_that_another_machines_agent_holds_is_not_written_here(
+    cluster: Cluster, gateway: World
+) -> None:
+    """Paths are this machine's, links among them; reservations are known upstream, where that folder is not."""
+    (gateway.project / "src").mkdir()
+    (gateway.project / "alias").symlink_to("src")
+    subprocess.run(["git", "init", "-q", str(gateway.project)], check=True)
+    token = cluster.token("alice")
+    with piped(gateway, ZC_SESSION_TOKEN=cluster.token("lead", Role.ORCHESTRATOR)) as lead:
+        lead.initialize()
+        absolute = str(gateway.project / "src" / "a.py")
+        made = done(
+            lead,
+            "zc_broadcast",
+            type="ASSIGN",
+            task="a",
+            to=["bob"],
+            file_ownership_exclusive=[absolute, "alias/*.md"],
+        )
+        assert made["reserved"] == 2
+        for name, denied in (
+            ("src/a.py", True),
+            ("alias/a.py", True),
+            ("src/x.md", True),
+            ("src/b.py", False),
+        ):
+            ran = hook(
+                gateway,
+                "pre-write",
+                {"session_id": "s", "cwd": str(gateway.project), "tool_input": {"file_path": name}},
+                ZC_SESSION_TOKEN=token,
+            )
+            assert (ran.returncode, '"deny"' in ran.stdout) == (0, denied), (name, ran)
+        (gateway.project / "src" / "a.py").write_text("x")
+        git = ["git", "-C", str(gateway.project)]
+        subprocess.run([*git, "add", "src/a.py"], check=True)
+        env = {**gateway.env, "ZC_SESSION_TOKEN": token}
+        checked = subprocess.run(
+            [ZC, "hooks", "check"], cwd=gateway.project, env=env, text=True, capture_output=True, check=False
+        )
+        assert checked.returncode == 5 and "file_held" in checked.stderr
+        outside = refused(
+            lead, "zc_broadcast", type="ASSIGN", task="b", file_ownership_exclusive=["/etc/passwd"]
+        )
+        assert outside["code"] == "files_elsewhere"
+        done(lead, "zc_broadcast", type="MERGE", task="a")
+
+
+def test_a_sessions_hooks_are_heard_upstream(cluster: Cluster, gateway: World) -> None:
+    gateway.serve()
+    done_upstream = "SELECT count(*) FROM events WHERE session = 'claude-hooked'"
+    token = cluster.token("alice")
+    started = hook(
+        gateway, "session-start", {"session_id": "hooked", "source": "startup"}, ZC_SESSION_TOKEN=token
+    )
+    assert "additionalContext" in started.stdout
+    used = {"session_id": "hooked", "tool_name": "Bash", "tool_use_id": "t1", "tool_input": {"command": "ls"}}
+    assert hook(gateway, "tool-used", used, ZC_SESSION_TOKEN=token).returncode == 0
+    assert cluster.rows(done_upstream)[0][0] > 0
+    nameless = hook(gateway, "session-start", {"session_id": "other", "source": "startup"})
+    assert nameless.returncode == 0 and "session token" in json.loads(nameless.stdout)["systemMessage"]
+
+
+def test_the_doctor_and_the_status_say_which_upstream_is_in_use(cluster: Cluster, gateway: World) -> None:
+    gateway.serve()
+    for env, health in (({}, "note"), ({"ZC_SESSION_TOKEN": cluster.token("alice")}, "ok")):
+        ran = subprocess.run(
+            [ZC, "doctor", "--json"], cwd=gateway.project, env={**gateway.env, **env}, text=True,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        [found] = [each for each in json.loads(ran.stdout)["checks"] if each["name"] == "upstream"]
+        assert (found["health"], cluster.nodes[0].url in found["detail"]) == (health, True), found
+    status = subprocess.run(
+        [ZC, "service", "status"], env=gateway.env, text=True, capture_output=True, check=True
+    )
+    assert (
+        f"Upstream: {cluster.nodes[0].url}, of {cluster.nodes[0].url}, {cluster.nodes[1].url}"
+        in status.stdout
+    )
+
+
+def test_what_runs_on_this_machine_needs_no_token(gateway: World) -> None:
+    gateway.serve()
+    person = gateway.person()
+    assert person.call("integrity.check", {}).structured["state"]
+    assert person.call("audit.verify", {"machine": True, "full": True}).structured["status"] == "OK"
+    assert gateway.control(do="status")["upstream"]["in_use"] == ""
+    with pytest.raises(Unauthenticated) as caught:
+        person.call("zc_status", {})
+    assert caught.value.code == "token_needed"
+    person.close()

@@ -17,7 +17,7 @@ from securecontext.app import replacing
 from securecontext.app.backups import Backups
 from securecontext.app.elsewhere import BackupsElsewhere
 from securecontext.app.folders import Folders
-from securecontext.app.gateway import open_gateway
+from securecontext.app.gateway import Bearers, open_gateway
 from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
@@ -239,6 +239,11 @@ class App:
         return open_token(self.door_token_file.parent)
 
     @property
+    def bearers(self) -> Bearers | None:
+        """The tokens of sessions, where this service is a gateway."""
+        return None if self._gateway is None else self._gateway.bearers
+
+    @property
     def door_token_file(self) -> Path:
         """Where the token of the HTTP door lies."""
         return self.settings.home / "keys" / TOKEN_FILE
@@ -253,6 +258,13 @@ class App:
         """Drop what has expired; finish what a crash left of ended projects. Never called by a call."""
         self.stores.tidy()
         self._retention.apply(self.stores.every_open(), self.clock())
+
+    def turn_queues(self) -> None:
+        """Do what is due in the work queues; a gateway says upstream whose clients are connected here."""
+        if self._gateway is None:
+            self.queue.turn()
+        else:
+            self._gateway.say_connected(self.presence.bearers(), self.clock())
 
     def close(self) -> None:
         """Finish what is queued and close every store."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import threading
@@ -34,6 +35,9 @@ ANSWER_BYTES: Final = LINE_BYTES
 END_SECONDS: Final = 2.0
 _PROBES: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 12_000))
 """Asked by the kernel: after so many seconds of silence, so often; and how long (ms) bytes may go unacknowledged."""
+
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it says each request, which the ledger says better
 
 
 class Unreached(Exception):
@@ -76,6 +80,7 @@ class Egress:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: httpx2.AsyncClient | None = None
+        self._thread: threading.Thread | None = None
         self._closed = False
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
@@ -97,13 +102,16 @@ class Egress:
     def close(self) -> None:
         """End what is under way, and take no more."""
         with self._lock:
-            self._closed = True
-            loop, client = self._loop, self._client
-        if loop is None or client is None:
+            ended, self._closed = self._closed, True
+            loop, client, thread = self._loop, self._client, self._thread
+        if ended or loop is None or client is None or thread is None:
             return
         with contextlib.suppress(TimeoutError):
             asyncio.run_coroutine_threadsafe(_end(client), loop).result(END_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
+        thread.join(END_SECONDS)
+        if not thread.is_alive():
+            loop.close()
 
     def _begin(self, work: Callable[[httpx2.AsyncClient], Coroutine[Any, Any, Reply]]) -> Future[Reply]:
         with self._lock:
@@ -112,7 +120,8 @@ class Egress:
             if self._loop is None:
                 self._client = _client(self._tls)
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="egress", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="egress", daemon=True)
+                self._thread.start()
             assert self._client is not None  # noqa: S101 - for the type checker: they are made together
             return asyncio.run_coroutine_threadsafe(work(self._client), self._loop)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from securecontext.storage.acting import SERVICE, acting
 from securecontext.storage.locks import alone
 from securecontext.storage.port import Store, Transaction
 from securecontext.storage.tables import rates
@@ -46,9 +47,9 @@ class SharedBuckets:
         Raises:
             Unavailable: the store cannot be written.
         """
-        return self.machine().write(
-            partial(_draw, caller=caller, wanted=wanted, per_second=per_second, burst=burst)
-        )
+        job = partial(_draw, caller=caller, wanted=wanted, per_second=per_second, burst=burst)
+        with acting(SERVICE):  # a bucket is no part of what its caller may see
+            return self.machine().write(job)
 
 
 def _draw(transaction: Transaction, *, caller: str, wanted: float, per_second: float, burst: float) -> float:

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, bindparam, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from securecontext.contracts.task import claims_within_bounds, hands_out_leases, names_a_role
 from securecontext.coordination import dependencies, task_files
@@ -119,7 +131,18 @@ def _claiming(among: ColumnElement[bool]) -> Update:
     )  # fmt: skip
 
 
+_with_files = tasks.alias("with_files")
+_NONE_NEEDS_FILES = ~exists(
+    select(_with_files.c.task).where(
+        _with_files.c.project == bindparam("in_project"),
+        _with_files.c.role == bindparam("of_role"),
+        _with_files.c.state == literal(State.QUEUED.value, literal_execute=True),
+        _with_files.c.files.is_not(None),
+    )
+)
 _CLAIM = _claiming(t.files.is_(None))
+_CLAIM_SIMPLY = _claiming(and_(t.files.is_(None), _NONE_NEEDS_FILES))
+"""Where no task of the role needs files, which one statement finds out and claims by."""
 _CLAIM_WITH_FILES = _claiming(or_(t.files.is_(None), t.task.in_(bindparam("free", expanding=True))))
 
 
@@ -170,7 +193,6 @@ def enqueue(connection: Connection, project: str, new: NewTask, origin: Origin, 
 def _hand_out(
     connection: Connection, project: str, role: str, holder: Origin, count: int, moment: str, until: str
 ) -> list[Claimed]:
-    free = task_files.free(connection, project, role, count, moment)
     given: dict[str, Any] = {
         "in_project": project,
         "of_role": role,
@@ -180,10 +202,13 @@ def _hand_out(
         "now": moment,
         "until": until,
     }
-    if free:
-        rows = connection.execute(_CLAIM_WITH_FILES, given | {"free": free}).all()
-    else:
-        rows = connection.execute(_CLAIM, given).all()
+    rows = connection.execute(_CLAIM_SIMPLY, given).all()
+    if not rows and task_files.any_waiting(connection, project, role):
+        free = task_files.free(connection, project, role, count, moment)
+        if free:
+            rows = connection.execute(_CLAIM_WITH_FILES, given | {"free": free}).all()
+        else:
+            rows = connection.execute(_CLAIM, given).all()
     claimed = [
         Claimed(
             row.task,

@@ -29,6 +29,11 @@ _AGENT: Final = "agent:"
 _waiting = select(t.task, t.role, t.files).where(IN_PROJECT, in_state("queued"), t.files.is_not(None))
 _WAITING = _waiting.order_by(t.role, t.urgency, t.task).limit(LOOKED_AT)
 _WAITING_OF_ROLE = _waiting.where(t.role == bindparam("of_role")).order_by(t.urgency, t.task).limit(LOOKED_AT)
+_ANY_OF_ROLE = (
+    select(t.task)
+    .where(IN_PROJECT, in_state("queued"), t.files.is_not(None), t.role == bindparam("of_role"))
+    .limit(1)
+)
 
 
 def cause_of(role: str, task_id: str) -> str:
@@ -41,6 +46,12 @@ def patterns_of(files: str | None) -> list[Pattern]:
     return [] if files is None else [Pattern.of(each) for each in json.loads(files)]
 
 
+def any_waiting(connection: Connection, project: str, role: str) -> bool:
+    """Say whether a queued task of a role needs files, free or not."""
+    given = {"in_project": project, "of_role": role}
+    return connection.execute(_ANY_OF_ROLE, given).first() is not None
+
+
 def any_free(connection: Connection, project: str, role: str, moment: str) -> bool:
     """Say whether a task of a role waits for nothing any more, its files neither."""
     rows = _rows(connection, project, role)
@@ -50,7 +61,7 @@ def any_free(connection: Connection, project: str, role: str, moment: str) -> bo
 def free(connection: Connection, project: str, role: str, most: int, moment: str) -> list[int]:
     """Return tasks whose files nobody holds, as many as one claim may hand out together, the most urgent first.
 
-    Until the transaction ends nobody else reserves files in the project, unless there is no such task at all.
+    Until the transaction ends nobody else reserves files in the project.
 
     Args:
         connection: in a transaction that writes.
@@ -59,11 +70,9 @@ def free(connection: Connection, project: str, role: str, most: int, moment: str
         most: how many.
         moment: now, a timestamp.
     """
-    if not (rows := _rows(connection, project, role)):
-        return []
     alone(connection, ownership.lock_of(project))
     taken = _taken(connection, project, moment)
-    return _free(rows, taken, most, room=MOST_LIVE - taken.count)
+    return _free(_rows(connection, project, role), taken, most, room=MOST_LIVE - taken.count)
 
 
 def reserve(

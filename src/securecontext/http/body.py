@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from starlette.types import Message, Receive, Scope
 
 from securecontext.boundaries.limits import HTTP_BODY_BYTES, REST_BODY_BYTES
+from securecontext.pipeline.passing import PATH
 from securecontext.types.errors import InvalidInput
 
 MCP = "/mcp"
@@ -30,7 +31,7 @@ async def whole_body(scope: Scope, receive: Receive) -> Receive | None:
         raise InvalidInput(
             "wrong_content_type", "The body is not sent as JSON.", "Send `Content-Type: application/json`."
         )
-    most = HTTP_BODY_BYTES if scope["path"] == MCP else REST_BODY_BYTES
+    most = HTTP_BODY_BYTES if scope["path"] in (MCP, PATH) else REST_BODY_BYTES
     too_large = InvalidInput(
         "too_large", f"The body is longer than {most} bytes.", "Send less at once.", limit=most
     )

@@ -26,6 +26,7 @@ from securecontext.operations.reading import read, read_elsewhere
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
 from securecontext.pipeline.world import Project, World
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import DEFAULT, SEALED
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import timestamp
@@ -66,6 +67,7 @@ def _render_indexed(out: IndexOutput) -> str:
 
 @operation(
     "zc_index",
+    duty=KEEP,
     permission=Permission.ARCHIVE_WRITE,
     effects=Effects.WRITES,
     stores=True,

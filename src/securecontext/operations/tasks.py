@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from securecontext.boundaries import limits
-from securecontext.boundaries.policy import Permission
+from securecontext.boundaries.policy import Permission, Standing
 from securecontext.coordination import leases
 from securecontext.operations.queue import Ready, announce, origin_of, ring_for, role_of
 from securecontext.pipeline import fields
@@ -167,3 +167,30 @@ def fail(context: Context, given: FailInput) -> FailOutput:
     return FailOutput(
         task_id=given.task_id, state=str(done.state), attempts=done.attempts, again_at=done.again_at
     ).making_ready(context.here.id, done.ready)
+
+
+class ConnectedInput(Input):
+    """Arguments of queue.connected: none."""
+
+
+class ConnectedOutput(Output):
+    """How many leases were prolonged."""
+
+    renewed: int
+
+
+@operation(
+    "queue.connected",
+    permission=Permission.TASK_WORK,
+    effects=Effects.WRITES,
+    audience=Standing.HOOK,
+    recorded=False,
+    render=lambda out: f"{out.renewed} lease(s) prolonged.",
+)
+def connected(context: Context, given: ConnectedInput) -> ConnectedOutput:
+    """Say for a session that its client is connected to a gateway, which prolongs the leases of its tasks."""
+    who = context.principal
+    renewed = leases.renew(
+        context.connection, context.here.id, [(who.name, who.session)], context.writing.moment
+    )
+    return ConnectedOutput(renewed=renewed)

@@ -25,12 +25,14 @@ from pydantic_core import to_jsonable_python
 from securecontext.boundaries.limits import Gate, refuse_over_quota
 from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.rate import RATE_LIMITED
+from securecontext.boundaries.sight import actor_of
 from securecontext.contracts import ensure
 from securecontext.pipeline import replay
 from securecontext.pipeline.intake import Intake, parse, redact_output
 from securecontext.pipeline.operation import CATALOGUE, Asker, Asking, Context, Operation, Output
 from securecontext.pipeline.refusals import kind_of
 from securecontext.pipeline.world import Project, World
+from securecontext.storage.acting import acting
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, Unavailable, ZcError
 from securecontext.types.ids import new_id
@@ -198,6 +200,11 @@ class Corridor:
     # 6 and 7
 
     def _do(self, operation: Operation[Any, Any], call: Call, intake: Intake) -> Answer:
+        """Do it as the caller: a database that knows whose its rows are gives it no others."""
+        with acting(actor_of(call.principal, _resource(call), operation.duty)):
+            return self._do_as_caller(operation, call, intake)
+
+    def _do_as_caller(self, operation: Operation[Any, Any], call: Call, intake: Intake) -> Answer:
         prepared = None
         if operation.prepare is not None or operation.localize is not None:
             before = self._replayed(operation, call)

@@ -184,6 +184,7 @@ class Operation(Generic[GivenT, OutputT]):
     large: bool = False
     secret_answer: bool = False
     tells_memory: bool = False
+    duty: str = ""
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -238,6 +239,7 @@ def operation(
     large: bool = False,
     secret_answer: bool = False,
     tells_memory: bool = False,
+    duty: str = "",
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -267,6 +269,7 @@ def operation(
         secret_answer: whether its answer is a secret that the caller is owed: shown as it is, and kept nowhere, so
             that a retry does it anew.
         tells_memory: whether its answer tells stored texts, of which some may be sealed: it is kept nowhere either.
+        duty: what it does with rows beyond those that its caller may see; see `storage.acting`.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -302,6 +305,7 @@ def operation(
             large=large,
             secret_answer=secret_answer,
             tells_memory=tells_memory,
+            duty=duty,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )

@@ -1,7 +1,8 @@
 """The services that hold the data of a gateway: one is used until it fails, then the next, with the same key.
 
 The services are equals on one database, so the same call with the same idempotency key is done once however many of
-them it reaches: a call whose answer was lost is simply sent again. Each call has a key, the caller's or ours.
+them it reaches: a call whose answer was lost is simply sent again. Each call that has an effect to enter has a key, the
+caller's or ours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from securecontext.boundaries.limits import WAITERS
 from securecontext.boundaries.policy import Standing
 from securecontext.boundaries.tokens import read_unverified
 from securecontext.pipeline.corridor import Answer, Call, refusal
+from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.passing import PATH, NoAnswer, Passed, parse_answer
 from securecontext.types.errors import (
     Denied,
@@ -36,8 +38,10 @@ from securecontext.validators.upstreams import Upstream
 log = logging.getLogger("securecontext.gateway")
 PATIENCE_SECONDS = 6.0
 """How long a call goes round among upstreams of which none can be used; a hook's goes round once."""
-WHOLE_SECONDS: Final = 600.0
+WHOLE_SECONDS: Final = 60.0
 """For one answer, beyond what the call itself waits; an upstream that is silent is given up much earlier."""
+LONG_SECONDS: Final = 600.0
+"""The same for what people call, and for large work."""
 _PAUSE_SECONDS: Final = (0.1, 0.5)
 _BY_STATUS: Final[dict[int, type[ZcError]]] = {
     400: InvalidInput,
@@ -116,17 +120,18 @@ class Upstreams:
 
     def _sent(self, call: Call, waits: float) -> Answer:
         body = Passed.of(call).as_bytes()
-        headers = {
-            "Authorization": f"Bearer {call.bearer}",
-            "Idempotency-Key": call.idempotency_key or new_id("key"),
-        }
+        declared = CATALOGUE[call.operation]
+        headers = {"Authorization": f"Bearer {call.bearer}"}
+        if call.idempotency_key or (declared.writes and declared.recorded):
+            headers["Idempotency-Key"] = call.idempotency_key or new_id("key")
+        seconds = LONG_SECONDS if declared.large or declared.audience is Standing.PERSON else WHOLE_SECONDS
         patience = 0.0 if call.principal.standing is Standing.HOOK else PATIENCE_SECONDS
         until = time.monotonic() + patience
         while True:
             unavailable: Answer | None = None
             for number, address in self._in_order():
                 try:
-                    reply = self._sender.post(str(address) + PATH, body, headers, WHOLE_SECONDS + waits)
+                    reply = self._sender.post(str(address) + PATH, body, headers, seconds + waits)
                     answer = _answer_of(reply)
                 except Unreached as error:
                     self._note(number, str(error))
@@ -192,7 +197,7 @@ class Upstreams:
 def _seconds_to_wait(call: Call) -> float:
     """Return how long a call waits for others; what the argument may be is for the upstream to say."""
     wait = call.arguments.get("wait")
-    return float(min(wait, WHOLE_SECONDS)) if isinstance(wait, int) and wait > 0 else 0.0
+    return float(min(wait, LONG_SECONDS)) if isinstance(wait, int) and wait > 0 else 0.0
 
 
 def _answer_of(reply: Reply) -> Answer:
