@@ -72,7 +72,9 @@ class HttpService:
 
 
 @contextmanager
-def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") -> Iterator[HttpService]:
+def http_service(
+    folder: Path, command: Sequence[str] = SERVE, port: str = "0", **more: str
+) -> Iterator[HttpService]:
     """Run a service whose data lies in the folder; it is ended, and must end cleanly, when the block does."""
     home = folder / "zc"
     project = folder / "project"
@@ -86,9 +88,10 @@ def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") 
         "ZC_HOME": str(home),
         "ZC_SECRET_RULES": "own",
         "ZC_HTTP_PORT": port,
+        **more,
     }
-    with data_of(home) as more:
-        process = subprocess.Popen(command, env=environment | more, cwd=folder)
+    with data_of(home) as data:
+        process = subprocess.Popen(command, env=environment | data, cwd=folder)
         try:
             said = wait_until(lambda: process.poll() is not None or _said(home), "the HTTP door")
             assert isinstance(said, dict), "the service ended; what it said stands above"

@@ -191,8 +191,19 @@ def test_health_needs_no_token_and_leaves_no_entry(service: HttpService) -> None
     assert answer.status_code == 200
     found = answer.json()
     assert found.pop("version")
-    assert found == dict.fromkeys(("status", "store", "ledger", "search"), "ok")
+    assert found.pop("embedder") == "none", "search is by words"
+    assert found == dict.fromkeys(("status", "store", "ledger", "search"), "ok"), (
+        "and nothing else to a stranger"
+    )
     assert entries() == before + 1, "the first look is an entry of the ledger that it looked at"
+
+
+def test_health_tells_more_to_who_shows_a_token_and_refuses_a_wrong_one(service: HttpService) -> None:
+    with service.client() as client, service.stranger() as stranger:
+        found = client.get("/health").json()
+        refused(stranger.get("/health", headers={"Authorization": "Bearer wrong"}), 401, "unauthenticated")
+    assert found["engine"] in ("sqlite", "postgres") and found["signer"] and found["moment"]
+    assert found["verified_at"] is None or found["verified_at"] < found["moment"]
 
 
 @pytest.mark.only_in_files("breaks the machine's file")
@@ -663,7 +674,7 @@ def test_the_openapi_document_lists_every_operation(service: HttpService) -> Non
     listed = {(method, path) for path, item in document["paths"].items() for method in item}
     own = {("post", f"/api/v1{o.route}") for o in OPERATIONS}
     known = {(path.method.lower(), f"/api/v1{path.path}") for path in PATHS}
-    assert listed == {("get", "/health")} | own | known
+    assert listed == {("get", "/health"), ("get", "/api/v1/events")} | own | known
     by_id = {
         path["post"]["operationId"]: path["post"] for path in document["paths"].values() if "post" in path
     }

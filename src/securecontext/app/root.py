@@ -119,7 +119,15 @@ class App:
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         for_many = settings.principals is not None
         self.facts = ServiceFacts(
-            __version__, home, os.getpid(), clock(), "", 0, for_many, bool(settings.upstreams)
+            __version__,
+            home,
+            os.getpid(),
+            clock(),
+            "",
+            0,
+            for_many,
+            bool(settings.upstreams),
+            engine="postgres" if self.stores.shared else "sqlite",
         )
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,

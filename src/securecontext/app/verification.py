@@ -81,6 +81,11 @@ class Verification:
         _, mark = self._found(store)
         return mark is None or not mark.counts(self._clock())
 
+    def full_at(self, store: Store) -> str:
+        """Return when a ledger was last read whole and found good; empty where no mark says so."""
+        _, mark = self._found(store)
+        return "" if mark is None else mark.full_at
+
     def _found(self, store: Store) -> tuple[str, Mark | None]:
         """Return a ledger's id and mark: the mark first, then the state that is checked, which is never older."""
         with acting(AUDITOR), store.read() as connection:

@@ -5,6 +5,7 @@ What they do is the corridor's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,10 +22,12 @@ from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.policy import Standing
 from securecontext.http import request_id
 from securecontext.http.asked import asked
-from securecontext.http.auth import OPEN_PATHS, Enter
+from securecontext.http.auth import ADMITTED, OPEN_PATHS, Enter
 from securecontext.http.callers import CLAIMS, caller_of, idempotency_key, speaker
-from securecontext.http.health import health
-from securecontext.http.openapi import HEALTH_ROUTE, Parts
+from securecontext.http.events import PATH as EVENTS
+from securecontext.http.events import Events
+from securecontext.http.health import HEALTH_SECONDS, health, unanswered
+from securecontext.http.openapi import EVENTS_ROUTE, HEALTH_ROUTE, Parts
 from securecontext.http.paths import PATHS, Path
 from securecontext.http.problem import problem
 from securecontext.pipeline.corridor import Answer, Corridor
@@ -39,7 +42,9 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs blocking work on a worker thread."""
 
 
-def make_api(world: World, corridor: Corridor, token: DoorToken, run: Run, enter: Enter) -> FastAPI:
+def make_api(
+    world: World, corridor: Corridor, token: DoorToken, run: Run, enter: Enter, events: Events
+) -> FastAPI:
     """Return the application with all routes; the guard stands before it.
 
     Args:
@@ -48,6 +53,7 @@ def make_api(world: World, corridor: Corridor, token: DoorToken, run: Run, enter
         token: what callers were admitted by.
         run: worker threads for calls.
         enter: told of what is refused before it is a call.
+        events: streams of events.
     """
     parts = Parts([operation for _, _, operation, _ in lines()])
     api = _Api(parts)
@@ -63,13 +69,22 @@ def make_api(world: World, corridor: Corridor, token: DoorToken, run: Run, enter
             openapi_extra=parts.route(operation, path),
         )
 
-    async def show_health() -> Response:
-        found = await run(lambda: health(world))
+    async def show_health(request: Request) -> Response:
+        known = ADMITTED in request.scope
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                found = await run(lambda: health(world, known=known))
+        except TimeoutError:
+            found = unanswered()
         return JSONResponse(found, 200 if found["status"] == "ok" else 503)
 
     async def show_openapi() -> Response:
         return JSONResponse(api.openapi())
 
+    async def show_events(request: Request) -> Response:
+        return await events(request)
+
+    api.add_api_route(EVENTS, show_events, operation_id="get_events", openapi_extra=EVENTS_ROUTE)
     api.add_api_route("/health", show_health, operation_id="health", openapi_extra=HEALTH_ROUTE)
     api.add_api_route("/openapi.json", show_openapi, include_in_schema=False)
     api.add_exception_handler(HTTPException, _no_route(enter))

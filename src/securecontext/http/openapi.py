@@ -22,8 +22,14 @@ _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 _TEXT = {"type": "string"}
 _HEALTH = {
     "type": "object",
-    "required": ["status", "version", "store", "ledger", "search"],
-    "properties": dict.fromkeys(("status", "version", "store", "ledger", "search"), _TEXT),
+    "required": ["status", "version", "store", "ledger", "search", "embedder"],
+    "properties": {
+        **dict.fromkeys(
+            ("status", "version", "store", "ledger", "search", "embedder", "engine", "signer", "moment"),
+            _TEXT,
+        ),
+        "verified_at": {"type": ["string", "null"]},
+    },
 }
 
 
@@ -156,9 +162,22 @@ REFUSED: dict[str, Any] = {
 """Every way in which a route may refuse."""
 
 
-def _query(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema, "required": required}
-
-
 def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "schema": _TEXT, "description": description}
+
+
+EVENTS_ROUTE: dict[str, Any] = {
+    "summary": "Wake an agent for broadcasts to it and tasks of its role.",
+    "parameters": [_header("Last-Event-ID", "the broadcast after which a client that comes back goes on")],
+    "responses": {
+        "200": {
+            "description": "Events `broadcast` (`{id}`), `tasks` (`{role}`) and, last, `end` (`{code}`)",
+            "content": {"text/event-stream": {"schema": _TEXT}},
+        },
+        **REFUSED,
+    },
+}
+
+
+def _query(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "required": required}

@@ -51,6 +51,7 @@ class ServiceFacts:
     Attributes:
         for_many: a system service, which looks into nobody's folders.
         gateway: the data is kept by another service.
+        engine: what keeps the data: ``sqlite`` or ``postgres``.
     """
 
     version: str
@@ -61,6 +62,7 @@ class ServiceFacts:
     connections: int
     for_many: bool = False
     gateway: bool = False
+    engine: str = "sqlite"
 
 
 class Code(Protocol):
@@ -101,6 +103,13 @@ class Ledgers(Protocol):
 
     def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
         """Verify a store's ledger: what came after the last good check, or all of it."""
+
+    @property
+    def signer(self) -> str:
+        """The id of who signs the ledgers of this installation now."""
+
+    def verified_at(self, store: Store) -> str:
+        """Return when a store's ledger was last read whole and found good, a timestamp; empty where nobody knows."""
 
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""

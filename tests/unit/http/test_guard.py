@@ -10,6 +10,8 @@ from typing import Any
 
 from securecontext.boundaries.identity.door_token import open_token
 from securecontext.http.auth import Guard
+from securecontext.http.reach import reach_of
+from securecontext.settings import Settings
 
 
 class Door:
@@ -26,7 +28,7 @@ class Door:
             self._answer,
             token=token,
             identify=self._identify,
-            port=1,
+            reach=reach_of(Settings(home=folder, user_home=folder), 1),
             enter=self._enter,
             present=self._present,
         )
@@ -65,7 +67,13 @@ class Door:
             (b"authorization", self.bearer),
             (b"content-type", b"application/json"),
         ]
-        scope = {"type": "http", "method": method, "path": path, "headers": headers}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": headers,
+            "client": ("127.0.0.1", 9),
+        }
         await self.guard(scope, receive, send)
         return sent[0]["status"], sent[1]["body"]
 
