@@ -20,8 +20,6 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8")
 UNITS = sorted((DEPLOY / "systemd").glob("*.s[eo]*"))
 OURS = ("one", "two")
-COMING = {"ZC_HTTP_BEHIND_PROXY", "ZC_HTTP_HOST", "ZC_HTTP_NAMES"}
-"""Settings of the HTTP door off loopback."""
 
 
 def values(example: str) -> dict[str, str]:
@@ -49,7 +47,7 @@ def test_every_setting_that_is_named_exists() -> None:
         for name in re.findall(r"\bZC_[A-Z]+(?:_[A-Z]+)*\b", file.read_text(encoding="utf-8")):
             named.setdefault(name, set()).add(file.name)
     assert {"ZC_HOME", "ZC_POSTGRES_URL", "ZC_POSTGRES_ADMIN_URL", "ZC_MACHINE_SECRET"} <= set(named)
-    unknown = {name: files for name, files in named.items() if name not in {*VARIABLES, *COMING}}
+    unknown = {name: files for name, files in named.items() if name not in VARIABLES}
     assert not unknown
 
 
