@@ -21,6 +21,7 @@ from securecontext.operations.memory import redaction_note
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Redaction, operation
 from securecontext.pipeline.world import World
+from securecontext.storage.acting import KEEP
 from securecontext.storage.port import Transaction
 from securecontext.types.classification import SEALED
 from securecontext.types.errors import Conflict, NotFound
@@ -202,9 +203,9 @@ def _render(out: FetchOutput) -> str:
     permission=Permission.WEB_FETCH,
     effects=Effects.WRITES,
     stores=True,
+    duty=KEEP,
     large=True,
     open_world=True,
-    schema_listed=False,
     tells_memory=True,
     render=_render,
     prepare=_prepare,

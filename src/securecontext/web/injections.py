@@ -21,6 +21,7 @@ _LIKE: Final = dict(
 )
 """Letters of Cyrillic and Greek that pass for Latin ones by their looks."""
 _AS_LATIN: Final = {ord(letter): latin for letter, latin in _LIKE.items()}
+_NOT_SHOWN: Final = ("Zs", "Cf", "Mn", "Me")
 _EMPHASIS: Final = re.compile(r"[*_`~\\]+")
 _SPACE: Final = re.compile(r"[ \t\f\v]+")
 _LINES: Final = re.compile(r"[ \r]?\n[ \r\n]*")
@@ -107,22 +108,61 @@ CLASSES: Final[dict[str, re.Pattern[str]]] = {
     ),
 }
 """Of each class what is looked for, in a text as `view` makes it."""
+WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "instruction_override": (
+        "ignore", "disregard", "forget", "override", "overrule", "bypass", "discard", "neglect", "skip", "abandon",
+        " following", " obeying", "not follow", "not obey", "don't follow", "don't obey", "pay no ", "set aside",
+        "throw out", "throw away", "your new ", "your real ", "your actual ", "your true ", "your only ",
+        "new instruction", "new system instruction",
+    ),
+    "role_override": (
+        "override", "<|", "inst]", "<<", "system", "you are no", "from now ", "from here ", "from this ", " mode",
+        "as if you", "as though you", "unrestricted", "as an ", "as a ", "pretend ",
+    ),
+    "trust_label_bypass": (
+        "external", "trust", "safety", "security", "injection", "unverified", "wrongly", "mistakenly", "incorrectly",
+        "falsely", "accidentally", "fence", "delimiter", "bracket",
+    ),
+    "trust_escalation": (
+        "trusted", "approved", "authori", "whitelisted", "allowlisted", "considered safe", "vetted", "treat th",
+        "consider th", "regard th", "handle th", "allowed ", "consented ", "granted ", "confirmed ", "agreed ",
+        "confirmation", "approval", "permission", "consent", "without ", "ask the ", "tell the ", "inform the ",
+        "notify the ", "mention ", "alert the ", "warn the ", "from anthropic", "from openai", "from your ", "from the ",
+    ),
+    "context_boundary": (
+        "end ", "close ", "</", "begin", "start", "the real ", "the actual ", "the true ", "everything ", "all ",
+        "anything ", "you have ", "you 've ",
+    ),
+}  # fmt: skip
+"""Of each class words, of which one is in whatever its pattern finds: where none is, the pattern need not be tried."""
+STRETCH: Final = 4_096
+"""Characters that are looked through at once: other threads have their turn in between."""
+LONGEST: Final = 1_024
+"""Characters of the longest finding that a border between two stretches does not hide."""
 
 
 def view(text: str) -> str:
     """Return what patterns are looked for in; lines stay lines."""
     plain = unicodedata.normalize("NFKC", text)
     if not plain.isascii():
-        plain = "".join(
-            " " if (kind := unicodedata.category(c)) == "Zs" else "" if kind in ("Cf", "Mn", "Me") else c
-            for c in unicodedata.normalize("NFD", plain)
-        )
+        plain = unicodedata.normalize("NFD", plain)
+        kinds = {c: unicodedata.category(c) for c in set(plain)}
+        shown = {ord(c): " " if kind == "Zs" else "" for c, kind in kinds.items() if kind in _NOT_SHOWN}
+        plain = plain.translate(shown)
     plain = plain.casefold().translate(_AS_LATIN).replace("\u2019", "'")
     return _LINES.sub("\n", _SPACE.sub(" ", _EMPHASIS.sub(" ", plain)))
 
 
-def _count(pattern: re.Pattern[str], text: str) -> int:
-    return sum(1 for _ in pattern.finditer(text))
+def _count(name: str, text: str) -> int:
+    pattern, words = CLASSES[name], WORDS[name]
+    found = at = 0
+    for border in range(STRETCH, len(text) + STRETCH, STRETCH):
+        end = border + LONGEST
+        if any(text.find(word, at, end) >= 0 for word in words):
+            while at < border and (match := pattern.search(text, at, end)) and match.start() < border:
+                found, at = found + 1, match.end()
+        at = max(at, border)
+    return found
 
 
 def flags(text: str) -> dict[str, int]:
@@ -131,7 +171,5 @@ def flags(text: str) -> dict[str, int]:
     one_line = lines.replace(
         "\n", " "
     )  # a sentence goes on in the next line; a boundary stands on one of its own
-    counted = {
-        name: max(_count(pattern, lines), _count(pattern, one_line)) for name, pattern in CLASSES.items()
-    }
+    counted = {name: max(_count(name, lines), _count(name, one_line)) for name in CLASSES}
     return {name: count for name, count in counted.items() if count}

@@ -61,9 +61,8 @@ def test_a_person_at_a_terminal_is_told_of_every_tool() -> None:
 def test_every_tool_says_what_it_does_takes_and_returns() -> None:
     for tool in on_the_wire(PERSON):
         assert 40 <= len(tool["description"]) <= 400, tool["name"]
-        assert tool["inputSchema"]["type"] == "object"
-        assert (tool.get("outputSchema") is not None) is CATALOGUE[tool["name"]].schema_listed
-        assert (tool.get("outputSchema") or {"type": "object"})["type"] == "object"
+        assert tool["inputSchema"]["type"] == tool["outputSchema"]["type"] == "object"
+        assert ("properties" in tool["outputSchema"]) is CATALOGUE[tool["name"]].always_load, tool["name"]
         assert tool["inputSchema"]["additionalProperties"] is False
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.web.injection_corpus import ATTACKS, LOOK_ALIKES
 
-from securecontext.web.injections import CLASSES, flags
+from securecontext.web.injections import CLASSES, STRETCH, WORDS, flags, view
 
 MISSED_AT_MOST, WRONG_AT_MOST = 4, 3
 
@@ -38,6 +38,28 @@ def test_no_more_is_missed_or_wrongly_found_than_the_table_says():
 )
 def test_no_spelling_hides_it(text):
     assert flags(text) == {"instruction_override": 1}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@given(data=st.data())
+def test_whatever_a_pattern_finds_has_one_of_the_words_of_its_class(name, data):
+    alphabet = st.characters(codec="ascii")
+    found = data.draw(st.from_regex(CLASSES[name], fullmatch=False, alphabet=alphabet))
+    assert any(word in found for word in WORDS[name])
+
+
+def test_a_long_text_is_flagged_as_if_it_were_looked_at_whole():
+    whole = "\n".join(
+        f"{text} {'x' * (n * 37 % 900)}" for each in ATTACKS.values() for n, text in enumerate(each)
+    )
+    for start in range(0, 400, 23):
+        seen = view("y" * (STRETCH - 200 + start) + "\n" + whole)
+        texts = (seen, seen.replace("\n", " "))
+        wanted = {
+            name: max(len(list(pattern.finditer(text))) for text in texts)
+            for name, pattern in CLASSES.items()
+        }
+        assert flags(seen) == {name: count for name, count in wanted.items() if count}
 
 
 @given(st.text(max_size=200))

@@ -1,6 +1,6 @@
 """Pages of the web: how many a project may fetch a day, and where its documents come from.
 
-Revision: 0008_web
+Revision: 0008
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008_web"
-down_revision: str | None = "0005"
+revision = "0008"
+down_revision: str | None = "0007"
 branch_labels: tuple[str, ...] | None = None
 depends_on: str | None = None
 
