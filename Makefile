@@ -61,6 +61,7 @@ soak: $(VENV)/.dev ## many sessions for a long time, deep state machines, the li
 	$(BIN)/python -m pytest --hypothesis-profile=deep tests/property/test_ledger_machine.py \
 	    tests/property/test_anchored_machine.py
 	$(BIN)/python -m tests.image_lines
+	$(BIN)/python -m tests.openapi_attack
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.fuzz ## parsers, validators and doors under senseless input, FUZZ_SECONDS=600 in all

@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import appends, calls, crowd, floors, ledger, queues, redaction, startup, web
+from bench import appends, calls, crowd, floors, http_queue, ledger, queues, redaction, startup, web
 from bench.figures import Figure, as_table, machine, median, write_json
 from bench.home import home
 from bench.session import session
@@ -84,7 +84,9 @@ def run(quick: bool) -> list[tuple[str, list[Figure]]]:
 
 
 def _queue(quick: bool) -> list[Figure]:
-    return queues.measure_all(1.0, 500) if quick else queues.measure_all(4.0, 3_000)
+    tasks, times = (300, 10) if quick else (3_000, 60)
+    found = queues.measure_all(1.0, 500) if quick else queues.measure_all(4.0, 3_000)
+    return found + http_queue.measure(tasks, times)
 
 
 def _put_queue() -> None:

@@ -132,6 +132,7 @@ VARIABLES: dict[str, str] = {
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
     "ZC_AGENT_ROLE": "role of the agent: a label, grants nothing",
     "ZC_SESSION_TOKEN": "session token (zcst.…) that says who the agent is, in which role and project; see `zc token`",
+    "ZC_CHANNEL_KEY": "key of the project's channel, which the client shows with the agent's broadcasts",
     "ZC_AGENT_MODEL": "model of the agent: a label",
     "ZC_OWNERSHIP_STRICT": "1: no file is written while the service cannot say whose it is; 0 (default): it is",
     "ZC_CLAUDE": "the claude program; by default the one that `zc install --client` named, else the one on PATH",

@@ -11,6 +11,7 @@ from securecontext.contracts.security import create_secure_agent_context
 from securecontext.contracts.session import is_session_name
 from securecontext.pipeline.corridor import Answer, Call, Corridor
 from securecontext.pipeline.fields import refuse_relative
+from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.passing import Passed
 from securecontext.pipeline.world import Project, World
 from securecontext.types.errors import Denied, InvalidInput, ZcError
@@ -18,6 +19,9 @@ from securecontext.types.ids import hook_session, new_id, now
 from securecontext.types.security import SecurityContext
 from securecontext.validators.input import validate_agent_id
 from securecontext.validators.secrets import scan
+
+CHANNEL_KEY = "channel_key"
+"""The argument that shows the key of a project's channel."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Caller:
             since the connection began.
         bearer: the session token, where this service is a gateway and the token is another one's to judge.
         listed_as: whom the list of tools is for, where that is another than the principal.
+        channel_key: shown with its broadcasts, so that no agent need write it into a call.
     """
 
     principal: Principal
@@ -41,6 +46,7 @@ class Caller:
     look_again: Callable[[], Project] | None = None
     bearer: str = field(default="", repr=False)
     listed_as: Principal | None = None
+    channel_key: str = field(default="", repr=False)
 
     @property
     def has_project(self) -> bool:
@@ -61,7 +67,7 @@ class Caller:
         call = Call(
             new_id("call", 12),
             operation,
-            arguments,
+            self._with_key(operation, arguments),
             self.principal,
             now(),
             self.project,
@@ -73,6 +79,13 @@ class Caller:
         if self.trouble is not None and answer.error is not None and answer.error.code == "no_project":
             return Answer({"error": self.trouble.as_dict()}, str(self.trouble), self.trouble)
         return answer
+
+    def _with_key(self, operation: str, arguments: dict[str, object]) -> dict[str, object]:
+        """Return the arguments of a call with the channel's key, where it takes one and names none."""
+        asked = CATALOGUE.get(operation)
+        if not self.channel_key or asked is None or CHANNEL_KEY not in asked.given.model_fields:
+            return arguments
+        return {CHANNEL_KEY: self.channel_key} | arguments
 
     def find(self) -> None:
         """Look for the project; what is in the way is kept, and told at every call that needs one."""
@@ -103,8 +116,8 @@ def introduce(
         door: its name, for the ledger.
         peer: its user id, as the kernel knows it, or the name of the token that it showed.
         headers: what the client says of itself: ``session``, ``client-session``, ``agent``, ``project-path``,
-            ``scope``; and its session ``token``, which alone says who it is, where it shows one: never less
-            strictly than without.
+            ``scope``, ``channel-key``; and its session ``token``, which alone says who it is, where it shows one:
+            never less strictly than without.
         terminal: of the peer's process, as the kernel knows it.
         owner: whose folders are meant, where several users come to one service; empty for the service's own user.
 
@@ -114,14 +127,15 @@ def introduce(
         InvalidInput: it claims an agent name or a session that no name can be, or that holds a secret.
         ContractBroken: the door found out too little, or nothing that the ledger can name.
     """
-    token = headers.get("token", "")
+    token, channel_key = headers.get("token", ""), headers.get("channel-key", "")
     listed_as = None
     if token and world.facts.gateway:
         listed_as = principal_of(read_unverified(token), door)
     elif token:
         claims = world.credentials.identify(token)
         named = principal_of(claims, door, headers.get("agent", ""), hook=standing is Standing.HOOK)
-        return Caller(replace(named, client_session=_client_session(headers)), world.project(claims.ph))
+        named = replace(named, client_session=_client_session(headers))
+        return Caller(named, world.project(claims.ph), channel_key=channel_key)
     session = headers.get("session") or new_id(door, 12).replace("_", "-")
     if not is_session_name(session):
         raise InvalidInput("bad_session", "The session's name is not valid.", "Leave it out.")
@@ -144,7 +158,7 @@ def introduce(
         terminal=terminal,
         client_session=_client_session(headers),
     )
-    caller = Caller(principal, None, bearer=token, listed_as=listed_as)
+    caller = Caller(principal, None, bearer=token, listed_as=listed_as, channel_key=channel_key)
     path = headers.get("project-path", "")
     if not path:
         return caller
