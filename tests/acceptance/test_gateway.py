@@ -93,6 +93,17 @@ def test_a_refusal_comes_back_as_it_was(cluster: Cluster, gateway: World) -> Non
         )
 
 
+def test_a_page_is_fetched_by_the_upstream_where_its_operator_allows_it(
+    cluster: Cluster, gateway: World
+) -> None:
+    with piped(gateway, ZC_SESSION_TOKEN=cluster.token("alice")) as pipe:
+        pipe.initialize()
+        error = refused(pipe, "zc_fetch", url="https://pages.fetch-case.org/")
+    assert (error["code"], error["details"]["host"]) == ("egress_not_allowed", "pages.fetch-case.org")
+    asked = "SELECT count(*) FROM ledger_bodies WHERE convert_from(body, 'UTF8') LIKE '%egress_not_allowed%'"
+    assert cluster.rows(asked) == [(1,)], "refused, and entered, where the page would have been fetched"
+
+
 def test_a_call_without_a_token_is_refused_with_the_next_step(cluster: Cluster, gateway: World) -> None:
     with piped(gateway) as pipe:
         pipe.initialize()
