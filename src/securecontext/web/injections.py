@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 _LIKE: Final = dict(
@@ -134,11 +135,13 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
         "anything ", "you have ", "you 've ",
     ),
 }  # fmt: skip
-"""Of each class words, of which one is in whatever its pattern finds: where none is, the pattern need not be tried."""
+"""Of each class words, of which one is in whatever its pattern finds: far from them no pattern is tried."""
 STRETCH: Final = 4_096
 """Characters that are looked through at once: other threads have their turn in between."""
-LONGEST: Final = 1_024
-"""Characters of the longest finding that a border between two stretches does not hide."""
+BEFORE: Final = 256
+"""Characters by which what is found may begin before the first of its words."""
+LONGEST: Final = 768
+"""Characters of the longest finding that is sure to be found."""
 
 
 def view(text: str) -> str:
@@ -153,15 +156,36 @@ def view(text: str) -> str:
     return _LINES.sub("\n", _SPACE.sub(" ", _EMPHASIS.sub(" ", plain)))
 
 
+def _near(words: tuple[str, ...], text: str) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a text, in their order, in which there is one of the words."""
+    places: list[int] = []
+    for word in words:
+        at = text.find(word)
+        while at >= 0:
+            places.append(at)
+            at = text.find(word, at + 1)
+    start = end = 0
+    for place in sorted(places):
+        if place - BEFORE > end:
+            if end:
+                yield start, end
+            start = place - BEFORE
+        end = place + LONGEST
+    if end:
+        yield max(start, 0), min(end, len(text))
+
+
 def _count(name: str, text: str) -> int:
-    pattern, words = CLASSES[name], WORDS[name]
-    found = at = 0
-    for border in range(STRETCH, len(text) + STRETCH, STRETCH):
-        end = border + LONGEST
-        if any(text.find(word, at, end) >= 0 for word in words):
-            while at < border and (match := pattern.search(text, at, end)) and match.start() < border:
+    pattern = CLASSES[name]
+    found = 0
+    for at, end in _near(WORDS[name], text):
+        while at < end:
+            border = min(at + STRETCH, end)
+            match = pattern.search(text, at, min(border + LONGEST, end))
+            if match and match.start() < border:
                 found, at = found + 1, match.end()
-        at = max(at, border)
+            else:
+                at = border
     return found
 
 
