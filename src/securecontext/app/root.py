@@ -47,6 +47,9 @@ from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import Project, ServiceFacts
+from securecontext.sandbox import profiles
+from securecontext.sandbox.execution import Executor
+from securecontext.sandbox.ladder import Ladder
 from securecontext.settings import Settings
 from securecontext.storage import copies
 from securecontext.storage.port import Store
@@ -75,6 +78,7 @@ class App:
         operator: the person who may do what agents may not.
         presence: who is connected.
         queue: what is done for the work queues without being asked.
+        sandbox: runs code.
         secret_rules: the second set of rules against secrets.
         stores: the databases.
         bell: wakes who waits for others.
@@ -128,6 +132,7 @@ class App:
         self.credentials = Credentials(TokenKey(keyring), lambda: self.machine, clock)
         self.queue = QueueTurns(self.stores, self.presence, self.bell, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
+        self.sandbox = Executor(Ladder(opted_out=self._unconfined), settings.user_home, home)
         self.corridor = Corridor(self, Policy(self.operator), self.gate)
 
     # World
@@ -223,6 +228,10 @@ class App:
         """Where the token of the HTTP door lies."""
         return self.settings.home / "keys" / TOKEN_FILE
 
+    def _unconfined(self) -> bool:
+        with self.machine.read() as connection:
+            return profiles.unconfined(connection)
+
     def allow_secrets(self) -> None:
         """Let all who scan know what a person said is no secret; until then it is redacted."""
         with self.machine.read() as connection:
@@ -237,5 +246,6 @@ class App:
     def close(self) -> None:
         """Finish what is queued and close every store."""
         self.bell.close()
+        self.sandbox.close()
         self.secret_rules.close()
         self.stores.close()

@@ -52,6 +52,7 @@ GROUPS = {
     "project": "Projects: list, move, merge, delete.",
     "audit": "The ledger: verify it, look at its end, prove it to others.",
     "keys": "Keys of encrypted texts, and the roots of all keys: status, rotate, destroy.",
+    "sandbox": "How code is confined here, and the profiles that a run may name.",
     "secrets": "What looks like a secret and is none: allowed, allow, disallow.",
     "integrity": "The installed code against its signed baseline: check, accept.",
     "state": "Whether what is stored keeps its invariants: check.",

@@ -32,11 +32,18 @@ def _tool(declared: Operation[Any, Any]) -> types.Tool:
     return types.Tool(
         name=declared.name,
         description=declared.description,
-        input_schema=compact(declared.given.model_json_schema()),
-        output_schema=compact_output(declared.output.model_json_schema()),
+        input_schema=compact(_inlined(declared.given.model_json_schema())),
+        output_schema=_output_schema(declared),
         annotations=_annotations(declared.effects),
         _meta={"anthropic/alwaysLoad": True} if declared.always_load else None,
     )
+
+
+def _output_schema(declared: Operation[Any, Any]) -> dict[str, Any]:
+    """Return what an answer looks like: in full for the tools of every session, whose context pays for the list."""
+    if not declared.always_load:
+        return {"type": "object"}
+    return compact_output(declared.output.model_json_schema())
 
 
 def _annotations(effects: Effects) -> types.ToolAnnotations:

@@ -267,6 +267,10 @@ class World(Protocol):
         """The ledgers of this installation."""
 
     @property
+    def sandbox(self) -> object:
+        """What runs code: the `Executor` of a room that this floor does not know."""
+
+    @property
     def clock(self) -> Callable[[], datetime]:
         """The present moment, for what no transaction tells."""
 

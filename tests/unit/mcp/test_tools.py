@@ -19,7 +19,7 @@ BUDGET = 8_000
 
 CORE = {
     "zc_remember", "zc_forget", "zc_recall_context", "zc_summarize_session", "zc_status", "zc_index", "zc_search",
-    "zc_search_global",
+    "zc_search_global", "zc_execute", "zc_execute_file", "zc_batch",
 }  # fmt: skip
 
 
