@@ -71,6 +71,8 @@ ATTACKS = {
     "W-23": "a door without authentication on every address",
     "W-24": "a path that needs no key",
     "W-25": "an address that the caller chooses",
+    "W-29": "code that reads keys, the network, other processes, and outlives its run",
+    "W-33": "a file of any path, commands without number",
     "W-45": "a lease that nobody takes back, a task that fails for ever",
     "W-46": "one id for tasks of two projects, one name for two workers",
     "W-48": "a role that whoever likes may claim",

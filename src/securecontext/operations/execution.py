@@ -258,9 +258,7 @@ def execute(context: Context, given: ExecuteInput) -> RunOutput:
 class ExecuteFileInput(Input):
     """Arguments of zc_execute_file."""
 
-    path: Annotated[str, Field(max_length=4096), fields.FilePath()] = Field(
-        description="a file of the project"
-    )
+    path: Annotated[str, Field(max_length=4096), fields.FilePath()]
     language: Annotated[Literal["python", "python3"], fields.Plain()]
     code: Code
 
