@@ -204,7 +204,7 @@ def test_profiles_are_the_operators_to_name(house: House) -> None:
         ("remove", {"name": "mine"}),
         ("unconfined", {"allow": True}),
     ):
-        assert house.refused(f"sandbox.{operation}", PERSON, **given) == "operator_locked"
+        assert house.refused(f"sandbox.{operation}", PERSON, **given) == "operator_not_set_up"
     with pytest.raises(ZcError, match="never_writable"):
         house.app.machine.write(lambda t: profiles.put(t.connection, Profile("evil", (".git",))))
     for name in ("analysis", "UPPER", "", "a b"):
