@@ -16,7 +16,7 @@ MYPY_PATHS := src $(wildcard plugin)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench e2e e2e-postgres e2e-tools soak fuzz docs lock lock-upgrade clean
+.PHONY: help demo demo-team test test-postgres lint format bench e2e e2e-tools soak fuzz docs lock lock-upgrade clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,10 +24,20 @@ help: ## list what can be made
 demo: $(VENV)/.runtime ## set up, then do the main job on this very repository and show it
 	$(BIN)/python -m demo
 
+demo-team: $(VENV)/.dev ## an orchestrator and three workers on PostgreSQL, one of which is killed at its work
+	$(BIN)/python -m demo.team
+
 # Files are handed to as many processes as there are processors; the tests of one file stay in one.
 JOBS ?= auto
 test: lint e2e-tools ## set up, lint, and run every test
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	E2E_ENGINE=postgres $(BIN)/python -m pytest $(SOME_ON_POSTGRES)
+
+# What a service does for its clients, once more with the data in PostgreSQL. `make test` has some of it, this all of it.
+SOME_ON_POSTGRES := tests/acceptance/test_queue_at_each_door.py
+ON_POSTGRES := tests/acceptance tests/boundaries tests/fuzz tests/unit/hooks tests/unit/pipeline tests/unit/service
+test-postgres: $(VENV)/.dev e2e-tools ## every test that goes through a service, with the data in PostgreSQL
+	E2E_ENGINE=postgres $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ON_POSTGRES)
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -45,10 +55,13 @@ bench: $(VENV)/.dev ## measure against a floor in the same run, and write the ta
 e2e: $(VENV)/.dev e2e-tools ## only the tests with the real client
 	$(BIN)/python -m pytest tests/acceptance
 
-soak: $(VENV)/.dev ## many sessions for a long time
+soak: $(VENV)/.dev ## many sessions for a long time, deep state machines, the lines of the image
 	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.queue_soak
 	$(BIN)/python -m pytest --hypothesis-profile=deep tests/property/test_ledger_machine.py \
 	    tests/property/test_anchored_machine.py
+	$(BIN)/python -m tests.image_lines
+	$(BIN)/python -m tests.openapi_attack
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.fuzz ## parsers, validators and doors under senseless input, FUZZ_SECONDS=600 in all
@@ -74,10 +87,6 @@ $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
 	$(PIP) install --require-hashes -r requirements-fuzz.lock
 	@touch $@
 
-e2e-postgres: $(VENV)/.dev e2e-tools ## the main job, its ledger and its neighbours once more, on PostgreSQL
-	E2E_ENGINE=postgres $(BIN)/python -m pytest tests/acceptance/test_main_job.py tests/acceptance/test_ledger_of_a_session.py \
-		tests/acceptance/test_sessions_beside_each_other.py tests/acceptance/test_compaction.py
-
 e2e-tools: ## the real client and the conformance suite, where npm is found
 	@bash tests/e2e/install-tools "$(E2E_CACHE)"
 
@@ -89,6 +98,7 @@ lock: ## write the requirement locks again from pyproject.toml
 	$(PYTHON) -m venv $(VENV)/.uv
 	$(VENV)/.uv/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
 	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra postgres --constraints requirements.lock --output-file requirements-postgres.lock
 	$(LOCK) --group build --output-file requirements-build.lock
 	$(LOCK) --group fuzz --output-file requirements-fuzz.lock
 	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --constraints requirements-build.lock \

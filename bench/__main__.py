@@ -1,6 +1,7 @@
 """``python -m bench``: measure, print, and write ``docs/bench.md`` and ``bench/out/bench.json``.
 
-``--quick`` measures a tenth of it in half a minute and writes ``bench/out`` alone. A missed target is told and does
+``--quick`` measures a tenth of it in half a minute and writes ``bench/out`` alone; ``--queue`` measures the work queue
+alone and puts that into the page in the place of what stands there. A missed target is told and does
 not fail the run: it says what this machine did at this moment.
 """
 
@@ -13,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import appends, calls, crowd, floors, ledger, redaction, sandbox, startup
+from bench import appends, calls, crowd, floors, http_queue, ledger, queues, redaction, sandbox, startup
 from bench.figures import Figure, as_table, machine, median, write_json
 from bench.home import home
 from bench.session import session
@@ -21,6 +22,7 @@ from bench.texts import question
 from securecontext import __version__
 
 HERE = Path(__file__).resolve().parent
+QUEUE = "The work queue"
 INTRODUCTION = """# What it costs
 
 Written by `make bench`; the numbers are those of one run on one machine, with a floor measured in the same run: what
@@ -77,14 +79,40 @@ def run(quick: bool) -> list[tuple[str, list[Figure]]]:
             "Proofs of the ledger, and a call's way through all checks",
             ledger.measure(at, entries * 10, chance),
         )
+    note(QUEUE, _queue(quick))
     return groups
+
+
+def _queue(quick: bool) -> list[Figure]:
+    tasks, times = (300, 10) if quick else (3_000, 60)
+    found = queues.measure_all(1.0, 500) if quick else queues.measure_all(4.0, 3_000)
+    return found + http_queue.measure(tasks, times)
+
+
+def _put_queue() -> None:
+    """Measure the work queue, and put that at the end of the page, or in the place of what stands there of it."""
+    figures = _queue(quick=False)
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    told = (
+        as_table([(QUEUE, figures)])
+        + f"\n\nMeasured by itself, {when}, {machine()}, {startup.environment_note()}.\n"
+    )
+    page = HERE.parent / "docs" / "bench.md"
+    before = page.read_text(encoding="utf-8").partition(f"\n## {QUEUE}\n")[0]
+    page.write_text(before.rstrip() + "\n" + told, encoding="utf-8")
+    print(told, file=sys.stderr)
 
 
 def main() -> int:
     """Run the bench; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it; writes bench/out alone")
-    quick = parser.parse_args().quick
+    parser.add_argument("--queue", action="store_true", help="the work queue alone")
+    asked = parser.parse_args()
+    quick = asked.quick
+    if asked.queue:
+        _put_queue()
+        return 0
     begun = time.perf_counter()
     groups = run(quick)
     header = {

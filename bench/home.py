@@ -10,9 +10,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,15 @@ ENTRY = Path(__file__).resolve().parent.parent / "plugin" / "hooks" / "entry.py"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Folders of one measurement: nothing of the user's own is touched."""
+    """Folders of one measurement: nothing of the user's own is touched.
+
+    Attributes:
+        root: all of them.
+        more: settings beside the usual ones.
+    """
 
     root: Path
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data(self) -> Path:
@@ -49,6 +55,7 @@ class Home:
             "ZC_HTTP_PORT": "off",
             "ZC_PROJECT_PATH": str(self.project),
             "LANG": "C.UTF-8",
+            **self.more,
         }
 
     def control(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -115,9 +122,9 @@ def running(pid: int) -> bool:
 
 
 @contextmanager
-def home() -> Iterator[Home]:
-    """Yield fresh folders; afterwards their service is stopped and they are gone."""
-    made = Home(Path(tempfile.mkdtemp(prefix="zc-bench-")))
+def home(**more: str) -> Iterator[Home]:
+    """Yield fresh folders, with these settings too; afterwards their service is stopped and they are gone."""
+    made = Home(Path(tempfile.mkdtemp(prefix="zc-bench-")), more)
     made.project.mkdir()
     try:
         yield made

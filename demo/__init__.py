@@ -1,1 +1,1 @@
-"""``make demo``: the main job on this very repository, shown step by step."""
+"""``make demo`` and ``make demo-team``: the main jobs, done for real and shown step by step."""

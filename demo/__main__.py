@@ -14,15 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mcp import ClientSession
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import CallToolResult, TextContent
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from demo.telling import REPOSITORY, PartFailed, indented, leaf, run_zc, say, session, step
+
 DECISIONS = (
     ("storage", "SQLite by default, one file a project; PostgreSQL when several hosts share the work", 5),
     (
@@ -33,43 +31,6 @@ DECISIONS = (
     ("hooks", "Memory hooks fail open in one line, security hooks fail closed", 4),
 )
 QUESTION = "Who owns the database writer, and why?"
-
-
-class PartFailed(Exception):
-    """A part of the story did not come true."""
-
-
-def say(text: str = "") -> None:
-    """Print a line at once, so that the story is read as it happens."""
-    print(text, flush=True)
-
-
-def leaf(group: BaseException) -> BaseException:
-    """Return the first error inside nested groups."""
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
-
-
-def step(title: str) -> None:
-    """Print the heading of a step."""
-    say(f"\n== {title}")
-
-
-def indented(text: str) -> str:
-    """Return a text as a block under its heading."""
-    return "\n".join("   " + line for line in text.splitlines())
-
-
-@asynccontextmanager
-async def session(environment: dict[str, str]) -> AsyncIterator[ClientSession]:
-    """Yield a session of the official client with the shim, as Claude Code would start it."""
-    shim = StdioServerParameters(
-        command=sys.executable, args=["-m", "securecontext", "mcp"], env=environment, cwd=REPOSITORY
-    )
-    async with stdio_client(shim) as (read, write), ClientSession(read, write) as client:
-        await client.initialize()
-        yield client
 
 
 async def call(client: ClientSession, tool: str, **arguments: object) -> None:
@@ -108,16 +69,6 @@ async def second_session(environment: dict[str, str]) -> None:
         await call(client, "zc_search", queries=[QUESTION], limit=4)
 
 
-def zc(environment: dict[str, str], *words: str) -> tuple[int, str]:
-    """Run a command of the command line and return its exit code and output."""
-    say(f"   $ zc {' '.join(words)}")
-    done = subprocess.run(
-        [sys.executable, "-m", "securecontext", *words],
-        env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.returncode, (done.stdout + done.stderr).rstrip()
-
-
 def change_one_byte(copy: Path) -> str:
     """Change one byte of the second decision's ledger entry in a database file; return what was done."""
     with sqlite3.connect(copy) as database:
@@ -150,18 +101,18 @@ def main() -> int:
         step("The session ends. A second one starts, with an empty head")
         asyncio.run(second_session(environment))
         step("Every call is in the ledger, and the ledger verifies")
-        code, text = zc(environment, "audit", "tail", "--limit", "4")
+        code, text = run_zc(environment, "audit", "tail", "--limit", "4")
         say(indented(text))
-        code, text = zc(environment, "audit", "verify")
+        code, text = run_zc(environment, "audit", "verify")
         say(indented(text))
         if code != 0:
             return 1
-        zc(environment, "service", "stop")
+        run_zc(environment, "service", "stop")
         step("Somebody changes one byte in a copy of the database")
         copy = folder / "copy.db"
         shutil.copy(next((folder / "data" / "projects").glob("*.db")), copy)
         say("   " + change_one_byte(copy))
-        code, text = zc(environment, "audit", "verify", "--database", str(copy))
+        code, text = run_zc(environment, "audit", "verify", "--database", str(copy))
         say(indented(text))
         if code != 6:
             return 1

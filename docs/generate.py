@@ -15,6 +15,8 @@ from securecontext.boundaries.policy import Standing
 from securecontext.cli.derive import BY_HAND, FOR_AGENTS
 from securecontext.contracts.state import HEADS, LEASES, NOTEBOOKS, TASKS, TOKENS, TREES
 from securecontext.coordination import broadcasts, ownership
+from securecontext.http.paths import PATHS, PROJECT, TOKEN
+from securecontext.http.paths import Path as Path_
 from securecontext.knowledge import sealed
 from securecontext.mcp.tools import compact
 from securecontext.pipeline.intake import ARGUMENT_CODES, WRONG_TYPE
@@ -43,6 +45,7 @@ def pages() -> dict[str, str]:
         "reference/operations.md": _operations(),
         "reference/settings.md": _settings(),
         "reference/limits.md": _limits(),
+        "reference/http.md": _http(),
         "reference/errors.md": _errors(),
     }
 
@@ -83,6 +86,30 @@ def _operation(declared: Operation[Any, Any]) -> str:
     return "\n".join(lines)
 
 
+def _http() -> str:
+    rows = "\n".join(_path(path) for path in PATHS)
+    return (
+        f"{GENERATED}\n# HTTP paths\n\nEvery operation is a route of its own, `POST /api/v1/<operation>` ([operations](operations.md)). "
+        "The paths below, all under `/api/v1`, lead to the same operations by the names that programs know from the predecessor. "
+        "A GET has its fields in the query, a POST in a JSON object. "
+        f"`{PROJECT}` names the project's folder at each of them; a session token names it by itself. Arguments of the operation may stand "
+        "under their own names too; what is neither is refused.\n\n"
+        'The answer is `{"ok": true, "text", "result"}` with the members named last beside these. '
+        "`/health` needs no token, everything else does; how to call: [use it over HTTP](../how-to/http.md).\n\n"
+        "| | path | operation | fields by other names | the answer also has |\n| --- | --- | --- | --- | --- |\n"
+        f"{rows}\n"
+    )
+
+
+def _path(path: Path_) -> str:
+    fields = [f"`{name}` is `{argument}`" for name, argument in path.names.items() if name != argument]
+    fields += [f"`{path.claim}` names the notebook"] if path.claim else []
+    fields += [f"`{TOKEN}` shows who speaks"] if path.shows_token else []
+    fields += [f"`{name}` is taken and changes nothing" for name in sorted(path.labels)]
+    tells = ", ".join(f"`{name}`" for name in path.tells)
+    return f"| {path.method} | `{path.path}` | `{path.operation}` | {'; '.join(fields)} | {tells} |"
+
+
 def _type(field: dict[str, Any]) -> str:
     kind = str(field.get("type", "object"))
     if "enum" in field:
@@ -112,7 +139,7 @@ def _limits() -> str:
     rows = [
         (
             "calls a second of one session",
-            f"{limits.CALLS_PER_SECOND:g}, {limits.BURST_SECONDS} times as many at once",
+            f"{limits.CALLS_PER_SECOND:g}, {limits.BURST_SECONDS} times as many at once; at all services on one database together",
             "`ZC_CALLS_PER_SECOND`",
             "`rate_limited`",
         ),
@@ -136,7 +163,12 @@ def _limits() -> str:
             "kept from being reached by the two above",
         ),
         ("a line on the socket", f"{limits.LINE_BYTES >> 20} MiB", "", "`line_too_long`"),
-        ("a request's body over HTTP", f"{limits.HTTP_BODY_BYTES >> 20} MiB", "", "`too_large`"),
+        (
+            "a request's body over HTTP",
+            f"{limits.REST_BODY_BYTES >> 20} MiB, at `/mcp` {limits.HTTP_BODY_BYTES >> 20} MiB",
+            "",
+            "`too_large`",
+        ),
         ("what a hook is given", f"{HOOK_BYTES >> 20} MiB", "", "entered as unread; nothing is refused"),
         (
             "broadcasts of one agent",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import engine as where
 from tests.engines.fixtures import (  # noqa: F401 - fixtures are found by their names here
     _migrated_template,
     _ready_template,
@@ -27,6 +28,22 @@ from tests.tools import Tools, find_tools
 settings.register_profile("deep", max_examples=2_000, deadline=None)  # of `make soak`
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOOLS = find_tools(dict(os.environ))  # looked up before any test has a home of its own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine(request: pytest.FixtureRequest) -> None:
+    """Have a server for the databases of all services, where their data is to lie in PostgreSQL."""
+    if where.ON_POSTGRES:
+        server, template = (request.getfixturevalue(name) for name in ("postgres_server", "_ready_template"))
+        where.use(server, template)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about files where the data lies in PostgreSQL; `tests/house` has the list of them."""
+    if where.ON_POSTGRES:
+        about_files = [item for item in items if item.get_closest_marker("only_in_files")]
+        config.hook.pytest_deselected(items=about_files)
+        items[:] = [item for item in items if item not in about_files]
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.world import Project
 from securecontext.settings import Settings
 from securecontext.types.ids import new_id
+from tests.engine import address
 from tests.engines.fixtures import admin_of, let_in
 from tests.engines.shared_case import rows_of_project
 
@@ -159,6 +160,7 @@ def make_house(root: Path, postgres_url: str | None = None) -> House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    made = make_house(tmp_path / "house")
-    yield made
-    made.app.close()
+    with address() as url:
+        made = make_house(tmp_path / "house", url or None)
+        yield made
+        made.app.close()

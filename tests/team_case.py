@@ -13,6 +13,7 @@ import pytest
 from securecontext.boundaries.policy import Principal, Role, Standing
 from securecontext.pipeline.corridor import Answer
 from securecontext.types.ids import now
+from tests.engine import address
 from tests.house_case import START, House, make_house
 from tests.identity_case import holder, issue, with_operator
 
@@ -55,8 +56,8 @@ class Team:
         return answer.error.code if answer.error else ""
 
 
-def make_team(root: Path, moment: datetime = START) -> Team:
-    house = make_house(root)
+def make_team(root: Path, moment: datetime = START, postgres_url: str | None = None) -> Team:
+    house = make_house(root, postgres_url)
     house.moment = moment
     operator = with_operator(house)
     house.do("channel.waive", operator)
@@ -67,14 +68,16 @@ def make_team(root: Path, moment: datetime = START) -> Team:
 
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[Team]:
-    made = make_team(tmp_path / "house")
-    yield made
-    made.house.app.close()
+    with address() as url:
+        made = make_team(tmp_path / "house", postgres_url=url or None)
+        yield made
+        made.house.app.close()
 
 
 @pytest.fixture
 def team_now(tmp_path: Path) -> Iterator[Team]:
     """A team at the present time, which is what calls through a door are given."""
-    made = make_team(tmp_path / "house", now())
-    yield made
-    made.house.app.close()
+    with address() as url:
+        made = make_team(tmp_path / "house", now(), url or None)
+        yield made
+        made.house.app.close()

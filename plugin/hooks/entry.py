@@ -48,6 +48,8 @@ ANSWER_BYTES = 16 << 20
 BEFORE_WRITING = "pre-write"
 UNCHECKED = 3
 """The exit code by which the service says that it could not look whose file it is."""
+UNDELIVERED = 9
+"""The exit code by which the service says that it could not hand on what happened to where it is kept."""
 FILE_TOOLS = ("Read", "Write", "Edit", "MultiEdit", "NotebookEdit", "NotebookRead")
 KEPT = (
     b"PATH",
@@ -412,6 +414,9 @@ def main(event: str) -> int:
         return without_service(event, payload, at)
     if event == BEFORE_WRITING and code == UNCHECKED:
         return unchecked()
+    if code == UNDELIVERED:
+        _signal.setitimer(_signal.ITIMER_REAL, GRACE)
+        return without_service(event, payload, at)
     try:
         write_all(1, out)
         write_all(2, err)

@@ -372,12 +372,13 @@ def _project_folder(env: dict[str, str]) -> str:
 def caller_headers(environ: dict[str, str] | None = None, version: str = "") -> dict[str, str]:
     """Return the headers by which a client describes itself.
 
-    All of it is a claim, and rights come from the peer's uid; but for the session token, which says who the client is.
+    All of it is a claim, and rights come from the peer's uid; but for the session token, which says who the client is,
+    and the channel's key, which its broadcasts show.
     """
     env = dict(os.environ) if environ is None else environ
-    token = env.get("ZC_SESSION_TOKEN", "")
+    shown = {"token": env.get("ZC_SESSION_TOKEN", ""), "channel-key": env.get("ZC_CHANNEL_KEY", "")}
     return {
-        **({"token": token} if token else {}),
+        **{name: value for name, value in shown.items() if value},
         "version": version,
         "project-path": _project_folder(env),
         "agent": env.get("ZC_AGENT_ID", ""),

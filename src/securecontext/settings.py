@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from securecontext import rendezvous
 from securecontext.boundaries import limits
 from securecontext.types.errors import InvalidInput
+from securecontext.validators.upstreams import Upstream, parse_upstreams
 
 DEFAULT_PORT = 3099
+DEFAULT_HOST = "127.0.0.1"
+MOST_NAMES = 20
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?", re.ASCII)
 DEFAULT_IDLE_MINUTES = 30.0
 MOST_SOCKETS = 8
 DEFAULT_CONNECTIONS = 20
@@ -34,6 +41,11 @@ class Settings:
         user_home: ``HOME``: a repository that is the home folder itself is no project.
         http_port: ``ZC_HTTP_PORT``: loopback port of the HTTP door; a free one is taken where it is in use; 0 for
             any free one; ``off`` (None) for no HTTP door.
+        http_host: ``ZC_HTTP_HOST``: where the HTTP door listens; beyond loopback only with TLS or a proxy.
+        http_names: ``ZC_HTTP_NAMES``: names by which it is called there.
+        http_behind_proxy: ``ZC_HTTP_BEHIND_PROXY``: whether a proxy ends TLS before it.
+        tls_cert: ``ZC_TLS_CERT``: its certificate chain, a file.
+        tls_key: ``ZC_TLS_KEY``: the key of that.
         idle_minutes: ``ZC_IDLE_MINUTES``: the service ends after so long without a client.
         machine_secret: ``ZC_MACHINE_SECRET``: seeds the roots of encryption, tokens and skills.
         log_level: ``ZC_LOG_LEVEL``: debug, info, warning or error.
@@ -50,11 +62,18 @@ class Settings:
         all_secret_rules: ``ZC_SECRET_RULES``: whether a second set of rules is used beside our own.
         postgres_url: ``ZC_POSTGRES_URL``: the database that holds the data; None for files. It holds a password.
         postgres_connections: ``ZC_POSTGRES_CONNECTIONS``: how many connections to it there are at most.
+        upstreams: ``ZC_API_URL``: the services that hold the data; none where this one does.
+        upstream_ca: ``ZC_API_CA``: the only authorities that may vouch for them; None for the system's.
     """
 
     home: Path
     user_home: Path
     http_port: int | None = DEFAULT_PORT
+    http_host: str = DEFAULT_HOST
+    http_names: tuple[str, ...] = ()
+    http_behind_proxy: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     idle_minutes: float = DEFAULT_IDLE_MINUTES
     machine_secret: bytes | None = None
     log_level: str = "info"
@@ -70,11 +89,19 @@ class Settings:
     all_secret_rules: bool = True
     postgres_url: str | None = field(default=None, repr=False)
     postgres_connections: int = DEFAULT_CONNECTIONS
+    upstreams: tuple[Upstream, ...] = ()
+    upstream_ca: Path | None = None
 
 
 VARIABLES: dict[str, str] = {
     "ZC_HOME": "data folder; by default zc-ctx under Claude Code's folder (~/.claude, or CLAUDE_CONFIG_DIR)",
     "ZC_HTTP_PORT": f"loopback port of the HTTP door, default {DEFAULT_PORT}; 0 for any free one, off for none",
+    "ZC_HTTP_HOST": f"address on which the HTTP door listens, default {DEFAULT_HOST}; one that other hosts reach needs "
+    "ZC_TLS_CERT and ZC_TLS_KEY, or ZC_HTTP_BEHIND_PROXY",
+    "ZC_HTTP_NAMES": "names, with commas between, by which other hosts call the HTTP door: what their Host header says",
+    "ZC_HTTP_BEHIND_PROXY": "1: a proxy ends TLS before the HTTP door, where then only session tokens count",
+    "ZC_TLS_CERT": "absolute path of the certificate chain of the HTTP door, PEM",
+    "ZC_TLS_KEY": "absolute path of its key, PEM, unencrypted",
     "ZC_IDLE_MINUTES": f"minutes without a client after which the service ends, default {DEFAULT_IDLE_MINUTES:.0f}",
     "ZC_MACHINE_SECRET": "base64 of at least 32 bytes that seed the roots of encryption, tokens and skills",
     "ZC_LOG_LEVEL": "debug, info (default), warning or error",
@@ -97,11 +124,15 @@ VARIABLES: dict[str, str] = {
     "ZC_POSTGRES_CONNECTIONS": f"connections to it at most, 2 to 500, default {DEFAULT_CONNECTIONS}",
     "ZC_POSTGRES_ADMIN_URL": "the same with the database's administrator, read by `zc db migrate` alone and never "
     "passed on to the service",
+    "ZC_API_URL": "https://host:3099 of the service that holds the data, several with commas between them: the user's "
+    "own service is then a gateway to it; http:// to this machine alone",
+    "ZC_API_CA": "absolute path of a PEM file: the authorities that may vouch for them, instead of the system's",
     "ZC_PROJECT_PATH": "folder of the project; by default CLAUDE_PROJECT_DIR, else the current folder",
     "ZC_PROJECT_SCOPE": "worktree: each git worktree has a memory of its own; by default they share one",
     "ZC_AGENT_ID": "name of the agent: selects its notebook, grants nothing",
     "ZC_AGENT_ROLE": "role of the agent: a label, grants nothing",
     "ZC_SESSION_TOKEN": "session token (zcst.…) that says who the agent is, in which role and project; see `zc token`",
+    "ZC_CHANNEL_KEY": "key of the project's channel, which the client shows with the agent's broadcasts",
     "ZC_AGENT_MODEL": "model of the agent: a label",
     "ZC_OWNERSHIP_STRICT": "1: no file is written while the service cannot say whose it is; 0 (default): it is",
     "ZC_CLAUDE": "the claude program; by default the one that `zc install --client` named, else the one on PATH",
@@ -119,10 +150,15 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
     sockets = _passed_sockets(env)
     if sockets and not env.get("ZC_PRINCIPALS"):  # who came there would wait for ever
         raise _refuse("ZC_PRINCIPALS", "set, although sockets were passed to this service")
+    upstreams = parse_upstreams(env["ZC_API_URL"]) if env.get("ZC_API_URL") else ()
+    for name in ("ZC_POSTGRES_URL", "ZC_PRINCIPALS"):
+        if upstreams and env.get(name):  # both say where the data is, or whose
+            raise _refuse(name, "unset, although ZC_API_URL makes this service a gateway")
     return Settings(
         home=Path(rendezvous.home(env)),
         user_home=Path(env.get("HOME") or Path.home()),
         http_port=_port(env.get("ZC_HTTP_PORT", "")),
+        **_outside(env),
         idle_minutes=_minutes(env.get("ZC_IDLE_MINUTES", "")),
         machine_secret=_secret(env.get("ZC_MACHINE_SECRET", "")),
         log_level=_level(env.get("ZC_LOG_LEVEL", "")),
@@ -138,6 +174,8 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         all_secret_rules=_all_rules(env.get("ZC_SECRET_RULES", "")),
         postgres_url=env.get("ZC_POSTGRES_URL") or None,
         postgres_connections=_connections(env.get("ZC_POSTGRES_CONNECTIONS", "")),
+        upstreams=upstreams,
+        upstream_ca=_file("ZC_API_CA", env.get("ZC_API_CA", "")),
     )
 
 
@@ -178,6 +216,41 @@ def _port(text: str) -> int | None:
     if text.isascii() and text.isdigit() and int(text) < 65_536:
         return int(text)
     raise _refuse("ZC_HTTP_PORT", "a port or off")
+
+
+def _outside(env: Mapping[str, str]) -> dict[str, Any]:
+    """Return how other hosts reach the HTTP door: never in clear text by oversight."""
+    found = {
+        "http_host": _host(env.get("ZC_HTTP_HOST", "")),
+        "http_names": _names(env.get("ZC_HTTP_NAMES", "")),
+        "http_behind_proxy": _switch("ZC_HTTP_BEHIND_PROXY", env.get("ZC_HTTP_BEHIND_PROXY", "")),
+        "tls_cert": _file("ZC_TLS_CERT", env.get("ZC_TLS_CERT", "")),
+        "tls_key": _file("ZC_TLS_KEY", env.get("ZC_TLS_KEY", "")),
+    }
+    if (found["tls_cert"] is None) != (found["tls_key"] is None):
+        raise _refuse(
+            "ZC_TLS_KEY" if found["tls_key"] is None else "ZC_TLS_CERT", "set, although its other half is"
+        )
+    loopback = ipaddress.ip_address(str(found["http_host"])).is_loopback
+    if not loopback and found["tls_cert"] is None and not found["http_behind_proxy"]:
+        raise _refuse("ZC_HTTP_HOST", "loopback, and neither TLS nor a proxy that ends it is named")
+    if found["http_behind_proxy"] and not found["http_names"]:
+        raise _refuse("ZC_HTTP_NAMES", "set, although a proxy stands before the HTTP door")
+    return found
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text or DEFAULT_HOST))
+    except ValueError:
+        raise _refuse("ZC_HTTP_HOST", "an IP address") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if len(names) > MOST_NAMES or not all(_NAME.fullmatch(name) for name in names):
+        raise _refuse("ZC_HTTP_NAMES", f"at most {MOST_NAMES} host names")
+    return names
 
 
 def _minutes(text: str) -> float:

@@ -17,6 +17,7 @@ import httpx
 
 from securecontext import rendezvous
 from securecontext.rpc.client import Client, control
+from tests.engine import data_of
 from tests.waiting import wait_until
 
 SERVE = (sys.executable, "-I", "-m", "securecontext", "serve")
@@ -71,7 +72,9 @@ class HttpService:
 
 
 @contextmanager
-def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") -> Iterator[HttpService]:
+def http_service(
+    folder: Path, command: Sequence[str] = SERVE, port: str = "0", **more: str
+) -> Iterator[HttpService]:
     """Run a service whose data lies in the folder; it is ended, and must end cleanly, when the block does."""
     home = folder / "zc"
     project = folder / "project"
@@ -85,20 +88,22 @@ def http_service(folder: Path, command: Sequence[str] = SERVE, port: str = "0") 
         "ZC_HOME": str(home),
         "ZC_SECRET_RULES": "own",
         "ZC_HTTP_PORT": port,
+        **more,
     }
-    process = subprocess.Popen(command, env=environment, cwd=folder)
-    try:
-        said = wait_until(lambda: process.poll() is not None or _said(home), "the HTTP door")
-        assert isinstance(said, dict), "the service ended; what it said stands above"
-        yield HttpService(process, home, said["http"], project)
-        if process.poll() is None:
-            process.terminate()
-        assert process.wait(30) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait(30)
-        shutil.rmtree(runtime, ignore_errors=True)
+    with data_of(home) as data:
+        process = subprocess.Popen(command, env=environment | data, cwd=folder)
+        try:
+            said = wait_until(lambda: process.poll() is not None or _said(home), "the HTTP door")
+            assert isinstance(said, dict), "the service ended; what it said stands above"
+            yield HttpService(process, home, said["http"], project)
+            if process.poll() is None:
+                process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait(30)
+            shutil.rmtree(runtime, ignore_errors=True)
 
 
 def _said(home: Path) -> dict[str, Any] | None:

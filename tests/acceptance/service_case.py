@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -22,6 +23,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from securecontext import rendezvous
 from securecontext.rpc.client import Client as PersonClient
 from securecontext.rpc.client import control
+from tests.engine import data_of
 from tests.waiting import wait_until
 
 SOURCE = Path(rendezvous.__file__).parent
@@ -315,9 +317,28 @@ def piped(world: World, command: list[str] | None = None, **env: str) -> Iterato
         pipe.close()
 
 
+@contextmanager
+def world_in(root: Path, home: Path | None = None, machine_secret: str = "") -> Iterator[World]:
+    """A world of which nothing runs afterwards.
+
+    Args:
+        root: an empty folder with a short path.
+        home: the data folder.
+        machine_secret: in base64; the world's services have it.
+    """
+    made = World(root, home)
+    if machine_secret:
+        made.env["ZC_MACHINE_SECRET"] = machine_secret
+    with data_of(made.home, base64.b64decode(machine_secret) or None) as more:
+        made.env |= more
+        try:
+            yield made
+        finally:
+            made.close()
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """A world of the test's own; nothing of it runs afterwards."""
-    made = World(tmp_path)
-    yield made
-    made.close()
+    """A world of the test's own."""
+    with world_in(tmp_path) as made:
+        yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from tests.acceptance.service_case import World
 from tests.acceptance.terminal import operators_terminal
+from tests.engine import copied
 
 EXE = [sys.executable, "-I", "-m", "securecontext"]
 
@@ -124,16 +124,13 @@ def test_an_epoch_ends_its_key_is_gone_and_everything_still_verifies(used: World
     assert zc(used, "audit", "key").split()[0] == key
 
 
-def test_w_05_a_database_put_back_to_an_older_copy_is_a_roll_back(used: World, tmp_path: Path) -> None:
+def test_w_05_a_database_put_back_to_an_older_copy_is_a_roll_back(used: World) -> None:
     verdict(used)
     zc(used, "service", "stop")
-    (file,) = (Path(used.home) / "projects").glob("*.db")
-    shutil.copy(file, tmp_path / "older.db")
+    put_back = copied(used.home)
     zc(used, "remember", "later", "value")
     verdict(used)
     zc(used, "service", "stop")
-    for part in file.parent.glob(file.name + "*"):
-        part.unlink()
-    shutil.copy(tmp_path / "older.db", file)
+    put_back()
     found = verdict(used, ok=6)
     assert found["status"] == "ROLLED_BACK"

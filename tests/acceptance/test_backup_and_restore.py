@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from securecontext.rpc.client import Client
-from tests.acceptance.service_case import World
+from tests.acceptance.service_case import World, world_in
 from tests.acceptance.terminal import PHRASE, terminal
 from tests.acceptance.test_command_line import said, zc
 
@@ -24,9 +24,8 @@ EXE = [sys.executable, "-I", "-m", "securecontext"]
 def elsewhere(own_home: Path) -> Iterator[World]:
     """Another data folder of the same person, which sees the same projects."""
     root = Path(tempfile.mkdtemp(prefix="zc-else-", dir=own_home))
-    made = World(root)
-    yield made
-    made.close()
+    with world_in(root) as made:
+        yield made
 
 
 def restored(world: World, command: str, ok: int = 0) -> str:
@@ -44,6 +43,7 @@ def keys_of(world: World) -> list[str]:
     return [fact["key"] for fact in said(world, "memory", "list")["facts"]]
 
 
+@pytest.mark.only_in_files("a database is backed up by its server, and `zc backup` refuses it")
 def test_a_backup_is_restored_over_what_is_there_and_what_was_there_is_kept(world: World) -> None:
     zc(world, "remember", "db", "PostgreSQL")
     folder = world.root / "stick"
@@ -73,6 +73,7 @@ def test_a_backup_is_restored_over_what_is_there_and_what_was_there_is_kept(worl
     assert said(world, "audit", "verify")["status"] == "OK"
 
 
+@pytest.mark.only_in_files("a database is backed up by its server, and `zc backup` refuses it")
 def test_a_backup_is_restored_into_another_folder_by_its_fingerprint(world: World, elsewhere: World) -> None:
     zc(world, "remember", "db", "PostgreSQL")
     file = world.root / "one.zcbackup"
@@ -87,6 +88,7 @@ def test_a_backup_is_restored_into_another_folder_by_its_fingerprint(world: Worl
     assert keys_of(world) == ["db"], "the first one goes on beside it"
 
 
+@pytest.mark.only_in_files("a database is backed up by its server, and `zc backup` refuses it")
 def test_backups_made_while_many_write_hold_all_that_was_acknowledged_before(world: World) -> None:
     world.env["ZC_CALLS_PER_SECOND"] = "100000"
     zc(world, "remember", "first", "value")
@@ -147,6 +149,7 @@ def test_a_purged_session_is_exported_as_purged_and_an_outsider_accepts_it(
     assert word.encode() not in stored
 
 
+@pytest.mark.only_in_files("a database is backed up by its server, and `zc backup` refuses it")
 def test_a_service_that_dies_once_a_restore_is_decided_finishes_it_at_the_next_start(world: World) -> None:
     zc(world, "remember", "db", "PostgreSQL")
     file = world.root / "one.zcbackup"

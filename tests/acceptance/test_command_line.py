@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from securecontext.cli import answers
 from securecontext.types import errors
 from tests.acceptance.service_case import World
+from tests.engine import tamper
 
 
 def zc(world: World, *words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -113,11 +113,7 @@ def test_exit_code_3_what_is_named_does_not_exist(world: World) -> None:
 def test_exit_code_5_the_state_has_moved_on(world: World) -> None:
     zc(world, "remember", "db", "PostgreSQL")
     world.stop()
-    (file,) = (world.home / "projects").glob("*.db")
-    connection = sqlite3.connect(file)
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    tamper(world.home, "UPDATE alembic_version SET version_num = '9999'")
     done = zc(world, "status", "--json")
     assert (done.returncode, code_of(done)) == (5, "schema_newer")
 
@@ -126,13 +122,7 @@ def test_exit_code_6_the_ledger_does_not_verify(world: World) -> None:
     zc(world, "remember", "db", "PostgreSQL")
     assert zc(world, "audit", "verify").returncode == 0
     world.stop()
-    (file,) = (world.home / "projects").glob("*.db")
-    connection = sqlite3.connect(file)
-    with connection:
-        connection.execute(
-            "UPDATE ledger_entries SET principal = 'uid:4711' WHERE stream NOT LIKE 'system/%'"
-        )
-    connection.close()
+    tamper(world.home, "UPDATE ledger_entries SET principal = 'uid:4711' WHERE stream NOT LIKE 'system/%'")
     done = zc(world, "audit", "verify")
     assert done.returncode == 6 and done.stdout.startswith("TAMPERED: ")
     told = zc(world, "audit", "verify", "--json")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import resource
 import socket
-import sqlite3
 import stat
 import sys
 from collections.abc import Iterator
@@ -17,11 +16,13 @@ import httpx
 import pytest
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
-from securecontext.boundaries.limits import HTTP_BODY_BYTES
+from securecontext.boundaries.limits import HTTP_BODY_BYTES, REST_BODY_BYTES
 from securecontext.boundaries.policy import OPERATOR_ONLY, Permission, Standing
+from securecontext.http.paths import PATHS
 from securecontext.http.problem import MEDIA_TYPE
 from securecontext.pipeline.operation import CATALOGUE
 from tests.acceptance.http_service import HttpService, http_service
+from tests.engine import machine_rows
 from tests.waiting import wait_until
 
 OPERATIONS = [o for o in CATALOGUE.values() if o.audience is not Standing.HOOK]
@@ -190,10 +191,22 @@ def test_health_needs_no_token_and_leaves_no_entry(service: HttpService) -> None
     assert answer.status_code == 200
     found = answer.json()
     assert found.pop("version")
-    assert found == dict.fromkeys(("status", "store", "ledger", "search"), "ok")
+    assert found.pop("embedder") == "none", "search is by words"
+    assert found == dict.fromkeys(("status", "store", "ledger", "search"), "ok"), (
+        "and nothing else to a stranger"
+    )
     assert entries() == before + 1, "the first look is an entry of the ledger that it looked at"
 
 
+def test_health_tells_more_to_who_shows_a_token_and_refuses_a_wrong_one(service: HttpService) -> None:
+    with service.client() as client, service.stranger() as stranger:
+        found = client.get("/health").json()
+        refused(stranger.get("/health", headers={"Authorization": "Bearer wrong"}), 401, "unauthenticated")
+    assert found["engine"] in ("sqlite", "postgres") and found["signer"] and found["moment"]
+    assert found["verified_at"] is None or found["verified_at"] < found["moment"]
+
+
+@pytest.mark.only_in_files("breaks the machine's file")
 def test_health_tells_of_a_broken_store(own_service: HttpService) -> None:
     own_service.process.terminate()
     own_service.process.wait(30)
@@ -211,6 +224,62 @@ def http_service_again(service: HttpService) -> Any:
     """Run a service on the data of one that has ended."""
     service.project.rmdir()
     return http_service(service.home.parent)
+
+
+# The request's name
+
+
+def test_every_answer_bears_the_name_of_its_request(service: HttpService) -> None:
+    named = {"X-Request-Id": "build-7:step.2"}
+    with service.client(**named) as client, service.stranger() as stranger:
+        answers = [
+            client.post("/api/v1/status", json={}),
+            client.get("/health"),
+            client.get("/openapi.json"),
+            client.post("/mcp", json={}),
+            client.post("/api/v1/nothing", json={}),
+            client.post("/api/v1/remember", json={"key": "a"}),
+            client.post("/api/v1/status", headers={"Host": "evil.example"}, json={}),
+            stranger.post("/api/v1/status", headers=named, json={}),
+        ]
+        newest = client.post("/api/v1/audit/tail", json={"limit": 1}).json()["result"]["entries"][0]
+    assert {answer.headers["x-request-id"] for answer in answers} == {"build-7:step.2"}
+    problems = [a.json() for a in answers if a.headers["content-type"] == MEDIA_TYPE]
+    assert [each["request_id"] for each in problems] == ["build-7:step.2"] * 4
+    assert newest["body"]["request"] == "build-7:step.2"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "x" * 65, "-x", "a/b", "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"]
+)
+def test_a_request_without_a_clean_name_gets_one_of_its_own(service: HttpService, name: str) -> None:
+    with service.client(**{"X-Request-Id": name}) as client:
+        given = [client.post("/api/v1/status", json={}).headers["x-request-id"] for _ in range(2)]
+    assert all(each.startswith("req_") for each in given) and given[0] != given[1]
+
+
+def test_what_is_no_request_gets_a_name_too(service: HttpService) -> None:
+    _, problem = raw(service, b"GET /health HTTP/1.1\r\n\r\n")
+    assert problem["request_id"].startswith("req_")
+
+
+# Pages
+
+
+def test_the_ledgers_end_is_read_in_pages_that_stay_put(service: HttpService) -> None:
+    with service.client() as client:
+
+        def page(**given: Any) -> dict[str, Any]:
+            answer = client.post("/api/v1/audit/tail", json={"limit": 3, **given})
+            assert answer.status_code == 200, answer.text
+            found: dict[str, Any] = answer.json()["result"]
+            return found
+
+        first = page()
+        second = page(cursor=first["next"])  # each reading is an entry, which comes before the first page
+        seen = [entry["entry"] for found in (first, second) for entry in found["entries"]]
+        assert seen == list(range(seen[0], seen[0] - 6, -1))
+        refused(client.post("/api/v1/audit/tail", json={"cursor": "bm9uZQ"}), 400, "bad_cursor")
 
 
 # Refusals
@@ -366,13 +435,13 @@ def test_no_answer_carries_a_cors_header(service: HttpService) -> None:
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(service: HttpService) -> None:
-    for path in ("/api/v1/remember", "/mcp"):
+    for path, most in (("/api/v1/remember", REST_BODY_BYTES), ("/mcp", HTTP_BODY_BYTES)):
         head = (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nAuthorization: Bearer {service.token}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {HTTP_BODY_BYTES + 1}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {most + 1}\r\n\r\n"
         )
         status, problem = raw(service, head.encode())
-        assert (status, problem["code"], problem["details"]["limit"]) == (413, "too_large", HTTP_BODY_BYTES)
+        assert (status, problem["code"], problem["details"]["limit"]) == (413, "too_large", most)
 
 
 def test_a_body_in_chunks_is_refused_once_it_is_too_large(service: HttpService) -> None:
@@ -380,15 +449,15 @@ def test_a_body_in_chunks_is_refused_once_it_is_too_large(service: HttpService) 
         f"POST /api/v1/remember HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nAuthorization: Bearer {service.token}\r\n"
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    chunk = b"%x\r\n" % (HTTP_BODY_BYTES + 1) + b" " * (HTTP_BODY_BYTES + 1) + b"\r\n"
+    chunk = b"%x\r\n" % (REST_BODY_BYTES + 1) + b" " * (REST_BODY_BYTES + 1) + b"\r\n"
     status, problem = raw(service, head.encode() + chunk)
     assert (status, problem["code"]) == (413, "too_large")
 
 
 def test_a_body_of_the_limit_reaches_the_corridor(service: HttpService) -> None:
     frame = b'{"key": "large", "value": "%b"}'
-    body = frame % (b"x" * (HTTP_BODY_BYTES - len(frame % b"")))
-    assert len(body) == HTTP_BODY_BYTES
+    body = frame % (b"x" * (REST_BODY_BYTES - len(frame % b"")))
+    assert len(body) == REST_BODY_BYTES
     with service.client(**{"Content-Type": "application/json"}) as client:
         refused(client.post("/api/v1/remember", content=body), 400, "too_long")
 
@@ -425,9 +494,11 @@ def test_unknown_paths_and_wrong_methods(service: HttpService) -> None:
         refused(client.get("/api/v1/no-such"), 404, "unknown_path")
         refused(client.post("/api/v1/remember/", json={}), 404, "unknown_path")
         wrong = client.get("/api/v1/remember")
+        both = client.request("DELETE", "/api/v1/status")
         refused(client.post("/health", json={}), 405, "wrong_method")
     refused(wrong, 405, "wrong_method")
     assert wrong.headers["allow"] == "POST"
+    assert refused(both, 405, "wrong_method") and both.headers["allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize("key", ["x" * 201, "tab\there"])
@@ -552,14 +623,11 @@ def test_strangers_are_entered_in_the_doors_own_stream_ten_a_minute(own_service:
         for number in range(14):
             headers = {"X-ZC-Agent": "victim", "X-ZC-Project": str(own_service.project)}
             refused(client.post(f"/secret/{number}", headers=headers, json={}), 401, "unauthenticated")
-    with sqlite3.connect(f"file:{own_service.home / 'machine.db'}?mode=ro", uri=True) as database:
-        rows = database.execute(
-            "select principal, claimed_agent, kind, canonical from ledger_entries where stream = ?",
-            ("door:http/refusals",),
-        ).fetchall()
-        bodies = database.execute("select * from ledger_bodies").fetchall()
+    query = "select principal, claimed_agent, kind from ledger_entries where stream = ?"
+    rows = machine_rows(own_service.home, query, "door:http/refusals")
+    bodies = machine_rows(own_service.home, "select body from ledger_bodies")
     assert len(rows) == 10
-    assert {row[:3] for row in rows} == {("door:http", "", "refusal")}
+    assert set(rows) == {("door:http", "", "refusal")}
     assert b"/secret/" not in repr(bodies).encode()
     with own_service.client() as client:
         verdict = client.post("/api/v1/audit/verify", json={"machine": True}).json()["result"]
@@ -571,13 +639,12 @@ def test_refusals_of_the_holder_are_in_the_holders_stream(own_service: HttpServi
     with own_service.client(**{"Content-Type": "application/json"}) as client:
         refused(client.post("/api/v1/status", content=b"{"), 400, "malformed_json")
         refused(client.post("/api/v1/nothing", json={}), 404, "unknown_path")
-        refused(client.get("/api/v1/status"), 405, "wrong_method")
+        refused(client.get("/api/v1/forget"), 405, "wrong_method")
         refused(client.post("/api/v1/status", headers={"X-ZC-Agent": "a b/c"}, json={}), 400, "bad_agent_id")
         secret = {"X-ZC-Agent": "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}
         refused(client.post("/api/v1/status", headers=secret, json={}), 400, "secret_in_name")
-    with sqlite3.connect(f"file:{own_service.home / 'machine.db'}?mode=ro", uri=True) as database:
-        bodies = database.execute("select * from ledger_bodies").fetchall()
-        streams = database.execute("select stream from ledger_entries where kind = 'refusal'").fetchall()
+    bodies = machine_rows(own_service.home, "select body from ledger_bodies")
+    streams = machine_rows(own_service.home, "select stream from ledger_entries where kind = 'refusal'")
     for code in ("malformed_json", "unknown_path", "wrong_method", "bad_agent_id", "secret_in_name"):
         assert code in repr(bodies)
     assert len(streams) == 5
@@ -604,17 +671,22 @@ def test_the_openapi_document_lists_every_operation(service: HttpService) -> Non
     with service.client() as client:
         document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {"/health"} | {f"/api/v1{o.route}" for o in OPERATIONS}
+    listed = {(method, path) for path, item in document["paths"].items() for method in item}
+    own = {("post", f"/api/v1{o.route}") for o in OPERATIONS}
+    known = {(path.method.lower(), f"/api/v1{path.path}") for path in PATHS}
+    assert listed == {("get", "/health"), ("get", "/api/v1/events")} | own | known
     by_id = {
         path["post"]["operationId"]: path["post"] for path in document["paths"].values() if "post" in path
     }
-    assert set(by_id) == {o.name for o in OPERATIONS}
+    assert set(by_id) == {o.name for o in OPERATIONS} | {
+        path.id for path in PATHS if path.method == "POST" and path.path != CATALOGUE[path.operation].route
+    }
     for operation in OPERATIONS:
         said = by_id[operation.name]
         body = said["requestBody"]["content"]["application/json"]
         schema = resolve(document, body["schema"])
         named = {info.alias or name for name, info in operation.given.model_fields.items()}
-        assert set(schema.get("properties", {})) == named
+        assert set(schema.get("properties", {})) >= named
         assert schema["additionalProperties"] is False
         assert body.get("example", {}) == operation.example
         assert said["summary"]

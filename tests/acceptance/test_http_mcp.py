@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.acceptance.http_service import HttpService, http_service
 from tests.acceptance.service_case import INITIALIZE
+from tests.engine import machine_rows
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
@@ -96,10 +96,8 @@ def test_what_is_no_message_has_a_code_and_an_entry(
 
 def refused_with(service: HttpService, code: str) -> int:
     """How many entries of the machine's ledger say so."""
-    with sqlite3.connect(f"file:{service.home / 'machine.db'}?mode=ro", uri=True) as database:
-        return sum(
-            f'"outcome":"{code}"' in repr(row) for row in database.execute("select * from ledger_bodies")
-        )
+    bodies = machine_rows(service.home, "select body from ledger_bodies")
+    return sum(f'"outcome":"{code}"' in repr(row) for row in bodies)
 
 
 MODERN_HEADERS = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}

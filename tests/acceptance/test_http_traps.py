@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from securecontext.pipeline.operation import CATALOGUE
 from tests.acceptance.http_service import HttpService, http_service
 from tests.acceptance.service_case import World, call
 from tests.acceptance.test_http_mcp import official
+from tests.engine import machine_rows
 from tests.identity_case import arguments_of
 
 OPEN = "/health"
@@ -223,10 +223,8 @@ def test_w_25_a_strangers_flood_is_one_strangers_whatever_addresses_it_names(tmp
                 }
                 answer = client.post("/api/v1/status", headers=headers, json={})
                 assert answer.status_code == 401
-        with sqlite3.connect(f"file:{service.home / 'machine.db'}?mode=ro", uri=True) as database:
-            rows = database.execute("SELECT stream FROM ledger_entries WHERE kind = 'refusal'").fetchall()
-            bodies = repr(database.execute("SELECT * FROM ledger_bodies").fetchall())
-        database.close()
+        rows = machine_rows(service.home, "SELECT stream FROM ledger_entries WHERE kind = 'refusal'")
+        bodies = repr(machine_rows(service.home, "SELECT body FROM ledger_bodies"))
     assert rows == [("door:http/refusals",)] * 10
     assert "198.51.100" not in bodies
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 
-from tests.acceptance.service_case import World
+import pytest
+
+from tests.acceptance.service_case import World, world_in
 from tests.acceptance.terminal import operators_terminal
 from tests.acceptance.test_command_line import said, zc
 
@@ -49,14 +53,29 @@ def test_keys_are_shown_rotated_and_destroyed_on_the_command_line(world: World) 
     assert zc(world, "audit", "verify", "--machine").returncode == 0
 
 
-def test_a_machine_secret_has_keys_that_rotate_too(world: World) -> None:
-    world.env["ZC_MACHINE_SECRET"] = "bWFjaGluZS1zZWNyZXQgZm9yIHRoaXMgdGVzdCBhbG9uZS4u"
+@pytest.fixture
+def seeded(tmp_path: Path) -> Iterator[World]:
+    """A world with a machine secret from the beginning."""
+    with world_in(tmp_path, machine_secret="bWFjaGluZS1zZWNyZXQgZm9yIHRoaXMgdGVzdCBhbG9uZS4u") as made:
+        yield made
+
+
+def test_a_machine_secret_has_keys_that_rotate_too(seeded: World) -> None:
+    world = seeded
     first = said(world, "keys", "status")
     assert first["root"] == "ZC_MACHINE_SECRET"
     with operators_terminal(world.env, world.project) as operator:
         code, told = operator.zc("keys rotate --json")
     assert code == 0 and json.loads(told)["wrapping_key"] != first["wrapping_key"]
     assert not (world.home / "keys" / "encryption.root").exists()
+
+
+@pytest.mark.only_in_files(
+    "a service with another secret is one that a database does not know, and does not start"
+)
+def test_another_machine_secret_than_the_keys_were_made_with_is_refused(seeded: World) -> None:
+    world = seeded
+    said(world, "keys", "status")
     world.kill()
     world.env["ZC_MACHINE_SECRET"] = "YW5vdGhlciBtYWNoaW5lLXNlY3JldCwgdG9vIGxhdGUgbm93Li4="
     refused = zc(world, "keys", "status", "--json")

@@ -52,6 +52,7 @@ def everything_said(world: World) -> str:
     return "\n".join([*texts, *world.processes().values()])
 
 
+@pytest.mark.only_in_files("begins in files and moves into a database of its own")
 def test_set_up_migrated_used_and_killed(world: World, server: PostgresServer) -> None:
     with piped(world) as pipe:  # it begins in files
         pipe.initialize()
@@ -66,6 +67,8 @@ def test_set_up_migrated_used_and_killed(world: World, server: PostgresServer) -
     world.env["ZC_POSTGRES_URL"] = url
     moved = json.loads(done(world, "migrate", "sqlite-to-postgres", "--yes", "--json"))
     assert [each["ledger"] for each in moved] == ["OK", "OK"]
+    backup = zc(world, "backup", str(world.root))
+    assert backup.returncode == 5 and "backup_in_database" in backup.stderr
     with piped(world) as pipe:
         pipe.initialize()
         assert "SQLite so far" in str(pipe.ask(call("r", "zc_recall_context")))
@@ -86,6 +89,7 @@ def test_set_up_migrated_used_and_killed(world: World, server: PostgresServer) -
     assert all(server.admin_password.encode() not in each for each in environments)
 
 
+@pytest.mark.only_in_files("makes its own database with either engine")
 def test_two_services_are_equals_and_one_goes_on_when_the_other_dies(
     tmp_path: Path, world: World, server: PostgresServer
 ) -> None:

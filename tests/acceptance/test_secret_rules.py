@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 from securecontext.validators.secret_engine import RULES, Engine
 from tests.acceptance.service_case import World, call
+from tests.engine import rows
 from tests.rules_case import COMPILED, engine_of_rules, hugging_face
 from tests.waiting import wait_until
 
@@ -29,15 +29,8 @@ def with_compiled_rules(world: World) -> None:
 
 
 def stored(world: World) -> list[str]:
-    """The values of all facts, as an outsider reads them in the files."""
-    found: list[str] = []
-    for file in (world.home / "projects").glob("*.db"):
-        connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
-        try:
-            found += [str(value) for (value,) in connection.execute("SELECT value FROM facts")]
-        finally:
-            connection.close()
-    return found
+    """The values of all facts, as an outsider reads them."""
+    return [str(value) for (value,) in rows(world.home, "SELECT value FROM facts")]
 
 
 def bytes_on_disk(world: World) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.service_case import Pipe, World, call, piped
+from tests.acceptance.service_case import Pipe, World, call, piped, world_in
 
 
 def _mount(*words: str) -> bool:
@@ -90,6 +90,7 @@ def verified(world: World) -> bool:
 
 
 @MOUNTS
+@pytest.mark.only_in_files("fills the disk of the data folder")
 def test_a_full_disk_is_told_and_over_when_there_is_room_again(world: World) -> None:
     world.home.mkdir(mode=0o700)
     assert _mount("-t", "tmpfs", "-o", "size=3m,mode=700", "none", str(world.home))
@@ -121,6 +122,7 @@ def test_a_full_disk_is_told_and_over_when_there_is_room_again(world: World) -> 
 
 
 @MOUNTS
+@pytest.mark.only_in_files("fills the disk of the data folder")
 def test_a_service_on_a_full_disk_answers_in_bounded_time_and_recovers(world: World) -> None:
     world.home.mkdir(mode=0o700)
     assert _mount("-t", "tmpfs", "-o", "size=64k,mode=700", "none", str(world.home))
@@ -141,7 +143,7 @@ def test_a_service_on_a_full_disk_answers_in_bounded_time_and_recovers(world: Wo
 
 @MOUNTS
 def test_a_read_only_home_is_told_and_is_no_trap(world: World) -> None:
-    world.home.mkdir(mode=0o700)
+    world.home.mkdir(mode=0o700, exist_ok=True)
     assert _mount("--bind", str(world.home), str(world.home))
     with unmounting(world.home):
         assert _mount("-o", "remount,ro,bind", str(world.home))
@@ -155,7 +157,8 @@ def test_a_read_only_home_is_told_and_is_no_trap(world: World) -> None:
 
 
 def test_a_home_without_the_right_to_write_is_told(world: World) -> None:
-    world.home.mkdir(mode=0o500)
+    world.home.mkdir(mode=0o700, exist_ok=True)
+    world.home.chmod(0o500)
     with piped(world, [*ORDINARY, *world.shim_command]) as shim:
         error = why_alone(shim)
         assert error["code"] == "service_away"
@@ -164,6 +167,7 @@ def test_a_home_without_the_right_to_write_is_told(world: World) -> None:
         assert stored(remember(shim, "k"))
 
 
+@pytest.mark.only_in_files("keeps the service's files from growing")
 def test_files_that_may_not_grow_are_told_and_nothing_is_half_done(world: World) -> None:
     """The same for any user: the kernel refuses to let this process's files grow."""
     process = world.serve()
@@ -206,6 +210,7 @@ def cut(data: bytearray) -> None:
 
 
 @pytest.mark.parametrize("damage", [header, middle, cut])
+@pytest.mark.only_in_files("breaks one project's file")
 def test_a_broken_project_is_set_aside_and_the_others_go_on(
     world: World, damage: Callable[[bytearray], None]
 ) -> None:
@@ -242,6 +247,7 @@ def test_a_broken_project_is_set_aside_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("damage", [header, middle])
+@pytest.mark.only_in_files("breaks the machine's file")
 def test_a_broken_machine_file_is_set_aside(world: World, damage: Callable[[bytearray], None]) -> None:
     world.serve()
     world.person().call("zc_remember", {"key": "k", "value": "v"})
@@ -262,6 +268,7 @@ def test_a_broken_machine_file_is_set_aside(world: World, damage: Callable[[byte
     assert kept.read_bytes() == data
 
 
+@pytest.mark.only_in_files("breaks one project's file")
 def test_a_file_that_breaks_while_the_service_runs(world: World) -> None:
     other = world.root / "other"
     other.mkdir()
@@ -297,6 +304,7 @@ def test_a_file_that_breaks_while_the_service_runs(world: World) -> None:
     assert process.poll() is None
 
 
+@pytest.mark.only_in_files("takes one project's file away")
 def test_a_file_that_is_taken_away_while_the_service_runs_is_not_made_anew(world: World) -> None:
     world.serve()
     with piped(world) as shim:
@@ -315,6 +323,7 @@ def test_a_file_that_is_taken_away_while_the_service_runs_is_not_made_anew(world
     assert verified(world)
 
 
+@pytest.mark.only_in_files("puts a file in another's place")
 def test_another_projects_file_is_refused_and_left_as_it_is(world: World) -> None:
     other = world.root / "other"
     other.mkdir()
@@ -340,14 +349,11 @@ def test_another_projects_file_is_refused_and_left_as_it_is(world: World) -> Non
 
 
 def test_a_folder_whose_path_is_longer_than_a_sockets_may_be(tmp_path: Path) -> None:
-    world = World(tmp_path, tmp_path / ("a" * 120) / ("b" * 120) / "ü ñ%41 'home'")
-    try:
-        with piped(world) as shim:
-            shim.initialize()
-            assert stored(remember(shim, "k"))
-            assert len(os.readlink(world.home / "service.sock")) <= 107
-    finally:
-        world.close()
+    home = tmp_path / ("a" * 120) / ("b" * 120) / "ü ñ%41 'home'"
+    with world_in(tmp_path, home) as world, piped(world) as shim:
+        shim.initialize()
+        assert stored(remember(shim, "k"))
+        assert len(os.readlink(world.home / "service.sock")) <= 107
 
 
 def test_a_project_whose_path_is_no_text_is_told(world: World) -> None:

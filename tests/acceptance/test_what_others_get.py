@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import create_engine, text
 
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext import rendezvous
@@ -22,6 +21,7 @@ from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.policy import Standing
 from securecontext.pipeline.operation import CATALOGUE
 from tests.acceptance.service_case import World, call, piped
+from tests.engine import all_that_is_stored, machine_rows, rows
 from tests.waiting import wait_until
 
 SECRETS = {
@@ -59,20 +59,22 @@ def test_a_service_that_a_session_starts_gets_none_of_the_sessions_secrets(world
     assert set(found.values()) & set(SECRETS.values()) == set()
 
 
+def modes_of(world: World) -> dict[str, int]:
+    """The modes of all files of a data folder, by their path in it."""
+    return {
+        file.relative_to(world.home).as_posix(): stat.S_IMODE(file.stat().st_mode)
+        for file in world.home.rglob("*")
+        if file.is_file() and not file.is_symlink()
+    }
+
+
 def test_every_file_is_the_owners_alone_once_all_of_them_are_there(world: World) -> None:
     process = world.serve(umask=0)
     person = world.person()
     person.call("zc_remember", {"key": "k", "value": "v"})
     person.call("zc_index", {"source": "s", "content": "text"})
     person.call("audit.verify", {"machine": True})
-    modes = {
-        file.relative_to(world.home).as_posix(): stat.S_IMODE(file.stat().st_mode)
-        for file in world.home.rglob("*")
-        if file.is_file() and not file.is_symlink()
-    }
-    (project,) = (name for name in modes if name.startswith("projects/") and name.endswith(".db"))
-    for database in ("machine.db", project):
-        assert {database, f"{database}-wal", f"{database}-shm"} <= set(modes)
+    modes = modes_of(world)
     assert {"keys/ledger.root", "logs/service.log"} <= set(modes)
     public = ("service.version", "owner")  # a version number and the kernel's boot id
     assert {name: mode for name, mode in modes.items() if mode != 0o600 and name not in public} == {}
@@ -80,6 +82,16 @@ def test_every_file_is_the_owners_alone_once_all_of_them_are_there(world: World)
     assert {stat.S_IMODE(folder.stat().st_mode) & 0o077 for folder in [world.home, *folders]} == {0}
     world.stop()
     assert process.wait(30) == 0
+
+
+@pytest.mark.only_in_files("looks at the files in which SQLite keeps the data and its log")
+def test_files_of_databases_and_of_their_logs_are_the_owners_alone(world: World) -> None:
+    world.serve(umask=0)
+    world.person().call("zc_remember", {"key": "k", "value": "v"})
+    modes = modes_of(world)
+    (project,) = (name for name in modes if name.startswith("projects/") and name.endswith(".db"))
+    for database in ("machine.db", project):
+        assert [modes[f"{database}{part}"] for part in ("", "-wal", "-shm")] == [0o600] * 3
 
 
 # Keys
@@ -103,12 +115,9 @@ def keys_of(world: World) -> dict[str, bytes]:
     found = {f"root {name}": ring.root(name) for name in ROOTS}
     token = world.home / "keys" / "http.token"
     found["token"] = bytes.fromhex(token.read_text().strip())
-    for file in (world.home / "machine.db", *(world.home / "projects").glob("*.db")):
-        engine = create_engine(f"sqlite:///{file}")
-        with engine.connect() as connection:
-            for log, stream in connection.execute(text("SELECT DISTINCT log, stream FROM ledger_entries")):
-                found[f"stream {stream} of {file.name}"] = ring.stream_key(log, stream)
-        engine.dispose()
+    query = "SELECT DISTINCT log, stream FROM ledger_entries"
+    for log, stream in {*rows(world.home, query), *machine_rows(world.home, query)}:
+        found[f"stream {stream} of {log}"] = ring.stream_key(log, stream)
     return found
 
 
@@ -179,7 +188,7 @@ def test_w_11_an_agents_process_is_given_no_key(open_world: World) -> None:
 def test_w_22_no_key_lies_in_the_databases_that_it_protects(open_world: World) -> None:
     list(ask_every_door(open_world))
     keys = keys_of(open_world)
-    files = [file for file in open_world.home.rglob("*") if ".db" in file.name]
-    assert len({file.name for file in files if file.name.endswith(".db")}) >= 2
+    stored = all_that_is_stored(open_world.home)
+    assert len(stored) >= 2 and any(b"zc_remember" in held for held in stored.values())
     assert len([name for name in keys if name.startswith("stream")]) >= 3
-    assert {(file.name, key) for file in files for key in keys_in(file.read_bytes(), keys)} == set()
+    assert {(name, key) for name, held in stored.items() for key in keys_in(held, keys)} == set()

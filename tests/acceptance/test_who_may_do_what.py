@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from mcp.client.streamable_http import streamable_http_client
 import securecontext.operations  # noqa: F401 - declares the catalogue
 from securecontext.boundaries.policy import GRANTS, OPERATOR_ONLY, ROLE_GRANTS, Permission, Role, Standing
 from securecontext.pipeline.operation import CATALOGUE, Operation
-from tests.acceptance.service_case import World
+from tests.acceptance.service_case import World, world_in
 from tests.acceptance.terminal import PHRASE, ZC, terminal
 from tests.identity_case import arguments_of
 from tests.waiting import wait_until
@@ -61,36 +62,38 @@ def asked(client: httpx.Client, operation: Operation[Any, Any]) -> tuple[int, st
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with contextlib.ExitStack() as stack:
+        yield from _place(tmp_path_factory, stack)
+
+
+def _place(tmp_path_factory: pytest.TempPathFactory, stack: contextlib.ExitStack) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("who")
     runtime = Path(tempfile.mkdtemp(prefix="zc-run-", dir="/tmp"))
+    stack.callback(shutil.rmtree, runtime, ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         patch.setenv("TMPDIR", str(runtime))
-        world = World(root)
+        world = stack.enter_context(world_in(root))
     world.env["ZC_HTTP_PORT"] = "0"
     other = root / "other"
     other.mkdir()
-    try:
-        with terminal(world.env, world.project) as person:
-            assert person.zc("operator init", PHRASE, PHRASE)[0] == 0
-            assert person.zc("operator unlock", PHRASE)[0] == 0
-            assert person.zc("channel-key waive --yes")[0] == 0
+    with terminal(world.env, world.project) as person:
+        assert person.zc("operator init", PHRASE, PHRASE)[0] == 0
+        assert person.zc("operator unlock", PHRASE)[0] == 0
+        assert person.zc("channel-key waive --yes")[0] == 0
 
-            def issued(agent: str, role: str, more: str = "") -> str:
-                code, said = person.zc(f"token issue {agent} {role} {more}")
-                assert code == 0, said
-                return said.strip()
+        def issued(agent: str, role: str, more: str = "") -> str:
+            code, said = person.zc(f"token issue {agent} {role} {more}")
+            assert code == 0, said
+            return said.strip()
 
-            tokens = {str(role): issued(f"an-{role}", role) for role in Role}
-            tokens["revoked"] = issued("gone", "orchestrator")
-            assert person.zc("token revoke --agent-id gone --yes")[0] == 0
-            tokens["other"] = issued("far", "orchestrator", f"--project {other}")
-        tokens["wrong"] = tokens["worker"][:-1] + ("0" if tokens["worker"][-1] != "0" else "1")
-        said = wait_until(lambda: _open(world), "the HTTP door")
-        yield Place(world, said["http"], Path(said["token_file"]).read_text("ascii").strip(), tokens)
-    finally:
-        world.close()
-        shutil.rmtree(runtime, ignore_errors=True)
+        tokens = {str(role): issued(f"an-{role}", role) for role in Role}
+        tokens["revoked"] = issued("gone", "orchestrator")
+        assert person.zc("token revoke --agent-id gone --yes")[0] == 0
+        tokens["other"] = issued("far", "orchestrator", f"--project {other}")
+    tokens["wrong"] = tokens["worker"][:-1] + ("0" if tokens["worker"][-1] != "0" else "1")
+    said = wait_until(lambda: _open(world), "the HTTP door")
+    yield Place(world, said["http"], Path(said["token_file"]).read_text("ascii").strip(), tokens)
 
 
 def _open(world: World) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from securecontext.boundaries.policy import Principal, Role, Standing
 from securecontext.boundaries.tokens import TTL_SECONDS
 from securecontext.hooks import handlers
 from securecontext.pipeline.callers import Caller
+from securecontext.rendezvous import caller_headers
 from securecontext.types.errors import Unauthenticated
 from tests.house_case import AGENT, HOOK, PERSON, named
 from tests.identity_case import call, holder, issue, shown
@@ -141,6 +142,27 @@ def test_t_r12_w_20_the_channels_key_is_required_compared_and_replaced_by_the_op
     assert code(team, agent, channel_key=KEY) == "wrong_channel_key"
     assert code(team, agent, channel_key=made) == ""
     assert code(team, agent, "set_key", channel_key="overwritten by me") == "unknown_value"
+
+
+def test_the_key_that_a_client_shows_is_compared_and_one_in_the_call_comes_first(team_now: Team) -> None:
+    """A variable of the client's spares the agent the key in its calls; it opens nothing that the key does not."""
+    house = team_now.house
+    house.do("channel.set", team_now.operator, key=KEY)
+
+    def said(headers: dict[str, str], **given: str) -> str:
+        caller = shown(house, team_now.tokens["bob"], **headers)
+        answer = caller.call(house.app.corridor, "zc_broadcast", {"type": "STATUS", "summary": "s", **given})
+        return answer.error.code if answer.error else ""
+
+    environment = {"ZC_SESSION_TOKEN": "zcst", "ZC_CHANNEL_KEY": KEY}
+    assert caller_headers(environment)["channel-key"] == KEY and "channel-key" not in caller_headers({})
+    assert said({"channel-key": KEY}) == ""
+    assert said({}) == "channel_key_needed"
+    assert said({"channel-key": KEY + "!"}) == "wrong_channel_key"
+    assert said({"channel-key": KEY}, channel_key="another, wrong key") == "wrong_channel_key"
+    assert KEY.encode() not in house.bytes_on_disk() and KEY not in repr(
+        shown(house, team_now.tokens["bob"], **{"channel-key": KEY})
+    )
 
 
 def test_t_b05_w_22_the_channels_key_lies_nowhere(team: Team) -> None:

@@ -71,6 +71,7 @@ def test_rt_s2_01_claims_that_were_changed_are_refused(house, operator, changes)
     assert refused(house, retold(token, **changes)) == "token_wrong"
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_rt_s2_01_agent_a_forges_a_row_of_b_and_verification_finds_it(house, operator):
     """With all that A has: its token, and the database's file. It copies its own entry into B's stream."""
     for agent in ("alice", "bob"):
@@ -245,6 +246,7 @@ def test_w_22_the_database_holds_no_token_no_mac_and_no_key(house, operator):
         assert form not in stored
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_w_22_no_stored_value_is_the_key(house, operator):
     """The predecessor's key was a row of the database; every value of ours is tried as one."""
     token = issue(house, operator)

@@ -63,6 +63,7 @@ def test_rt_s1_14_reading_the_ledger_changes_nothing_that_was_written(house):
     assert house.sql("SELECT * FROM ledger_entries ORDER BY entry")[: len(written)] == written
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_rt_s1_16_odd_paths_are_projects_of_their_own_with_files_of_their_own(house):
     """Names that a careless spelling would join: by case, separators, blanks, dots, composition, line breaks."""
     odd = (

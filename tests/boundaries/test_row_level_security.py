@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,7 @@ from securecontext.boundaries.database_context import ContextKey
 from securecontext.boundaries.ledger.verdict import Status
 from securecontext.pipeline.world import Project
 from securecontext.storage import tables
+from securecontext.storage.acting import SERVICE, Actor
 from securecontext.storage.postgres import act, open_postgres
 from tests.engines.fixtures import admin_of
 from tests.house_case import House, make_house
@@ -34,11 +36,11 @@ class Case:
     other: Project
     url: str
 
-    def context(self, connection: Connection, project: Project) -> None:
-        """Say in a transaction that the service acts for a project, as it does itself."""
+    def context(self, connection: Connection, project: Project, actor: Actor = SERVICE) -> None:
+        """Say in a transaction who acts in a project, as the service does itself."""
         signer = self.house.app._keyring.signer
         key = ContextKey(self.house.app._keyring)
-        act(connection, lambda backend, began: key.sign(f"{project.id}@{signer}", backend, began))
+        act(connection, partial(key.sign, f"{project.id}@{signer}"), actor)
 
 
 @pytest.fixture
@@ -146,22 +148,25 @@ def test_w_18_nothing_is_written_into_another_project(case: Case, inside: Connec
 
 
 FORGED = (
-    "v1|{other}@{signer}|{backend}|{began}|" + "0" * 64,
-    "v1|{other}@{signer}|{backend}|{began}|{mac}",  # the MAC of our own context
+    "v2|{other}@{signer}|{who}|{backend}|{began}|" + "0" * 64,
+    "v2|{other}@{signer}|{who}|{backend}|{began}|{mac}",  # the MAC of our own context
     "{other}",
-    "v1|machine@{signer}|{backend}|{began}|{mac}",
+    "v2|machine@{signer}|{who}|{backend}|{began}|{mac}",
     "",
-    "v1|{other}@{signer}|99999999999999|1|" + "0" * 64,
+    "|||||||||||",
+    "v2|{other}@{signer}|{who}|99999999999999|1|" + "0" * 64,
+    "v1|{other}@{signer}|{backend}|{began}|{mac}",
 )
 
 
 @pytest.mark.parametrize("forged", FORGED)
 def test_w_18_set_config_has_no_valid_value_to_set(case: Case, inside: Connection, forged: str) -> None:
     own = str(inside.execute(text("SELECT current_setting('zc.context')")).scalar())
-    _, store, backend, began, mac = own.split("|")
+    _, store, *who, backend, began, mac = own.split("|")
     said = forged.format(
-        other=case.other.id, signer=store.partition("@")[2], backend=backend, began=began, mac=mac
-    )
+        other=case.other.id, signer=store.partition("@")[2], who="|".join(who), backend=backend, began=began,
+        mac=mac,
+    )  # fmt: skip
     inside.execute(text("SELECT set_config('zc.context', :said, false)"), {"said": said})
     assert inside.execute(text("SELECT current_store()")).scalar() is None
     assert counted(inside, "SELECT count(*) FROM facts") == 0
@@ -190,9 +195,9 @@ def test_w_18_a_context_that_was_seen_says_nothing_in_another_transaction(
         "SET SESSION AUTHORIZATION postgres",
         "ALTER TABLE facts NO FORCE ROW LEVEL SECURITY",
         "ALTER TABLE facts DISABLE ROW LEVEL SECURITY",
-        "DROP POLICY own_rows ON facts",
+        "DROP POLICY own_rows_select ON facts",
         "CREATE POLICY mine ON facts USING (true)",
-        "CREATE OR REPLACE FUNCTION securecontext.current_project() RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$",
+        "CREATE OR REPLACE FUNCTION securecontext.current_store() RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$",
         "CREATE FUNCTION securecontext.mine() RETURNS int LANGUAGE sql SECURITY DEFINER AS $$ SELECT 1 $$",
         "CREATE VIEW securecontext.mine AS SELECT * FROM facts",
         "TRUNCATE facts",

@@ -65,6 +65,7 @@ def test_rt_s1_11_no_word_of_a_sealed_text_is_in_any_file_whatever_is_done_with_
 
 
 @pytest.mark.parametrize("kind", ["fact", "document"])
+@pytest.mark.only_in_files("looks at the bytes of the project's file")
 def test_w_40_a_rising_class_leaves_no_trace_of_what_lay_there_as_it_is(house, kind):
     def store(text, **more):
         if kind == "fact":
@@ -124,6 +125,7 @@ def test_an_unknown_class_is_refused_and_nothing_is_stored(house):
         "UPDATE facts SET value = (SELECT content FROM documents) WHERE fact = 1",
     ],
 )
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_w_10_an_edited_moved_or_relabelled_text_is_named_and_never_shown(sealed, statement):
     assert write(sealed, statement) == 1
     said = everywhere(sealed)
@@ -136,6 +138,7 @@ def test_w_10_an_edited_moved_or_relabelled_text_is_named_and_never_shown(sealed
 
 
 @pytest.mark.parametrize("classification", ["public", "internal"])
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_w_10_a_restricted_row_relabelled_as_plain_is_named_and_never_shown(sealed, classification):
     write(sealed, "UPDATE facts SET classification = ? WHERE fact = 1", classification)
     write(sealed, "UPDATE documents SET classification = ?", classification)
@@ -146,6 +149,7 @@ def test_w_10_a_restricted_row_relabelled_as_plain_is_named_and_never_shown(seal
     assert sealed.ask("archive.forget", {"document": "d1"}, who=PERSON).error is None
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_text_of_another_agent_or_project_opens_here_as_little(house):
     house.remember("pin", SECRET, who=named("alice"), classification="confidential")
     house.remember("pin", "my own", who=named("bob"), classification="confidential")
@@ -223,6 +227,7 @@ def test_a_summary_takes_over_the_class_of_what_its_session_may_see(house, opera
     assert last() == "internal", "earlier summaries do not count"
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_planted_chunk_leads_to_no_sealed_text(sealed):
     sealed.remember("bait", "platypus")
     write(sealed, "UPDATE chunks SET parent = 1 WHERE chunk = (SELECT max(chunk) FROM chunks)")
@@ -305,6 +310,7 @@ def test_a_merge_raises_what_stands_there_lower_and_tells_nothing_by_names(house
     assert b"wombat" not in house.bytes_on_disk()
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_merge_counts_what_was_lost_with_its_key_and_refuses_what_is_broken(sealed):
     other, ask = moved_in(sealed)
     write(sealed, "UPDATE facts SET trust = 'person' WHERE fact = 1")

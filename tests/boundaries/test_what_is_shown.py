@@ -45,6 +45,7 @@ def planted(house):
         ("memory.show", {"key": "deploy"}, PERSON),
     ],
 )
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_secret_that_lies_in_the_database_is_redacted_in_both_forms_of_an_answer(
     house, planted, operation, arguments, who
 ):

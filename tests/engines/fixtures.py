@@ -86,9 +86,9 @@ def admin_of(url: str) -> str:
     return SERVERS[str(parsed.query["host"])].admin_url(parsed.database or "")
 
 
-def let_in(url: str, home: Path) -> None:
+def let_in(url: str, home: Path, machine_secret: bytes | None = None) -> None:
     """Let the service of a data folder act in a database, as `zc db migrate` does."""
-    keyring = database.keyring_of(Settings(home=home, user_home=home))
+    keyring = database.keyring_of(Settings(home=home, user_home=home, machine_secret=machine_secret))
     database.migrate(admin_of(url), url, [], keyring)
 
 

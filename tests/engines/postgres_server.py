@@ -95,6 +95,11 @@ class PostgresServer:
             )
 
 
+def postgres_programs() -> Path:
+    """Return the folder with ``psql`` and the other programs."""
+    return _binaries() / "bin"
+
+
 def _binaries() -> Path:
     # The package's own modules start locks and warn about missing folders when they are imported: only its place
     # on disk is wanted.
@@ -132,6 +137,7 @@ def running_postgres(*, trusting: bool = False) -> Iterator[PostgresServer]:
             installed = _copied(installed, folder / "install")
             nobody = pwd.getpwnam("nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+            folder.chmod(0o711)  # clients of every user come to the socket, where a password is asked for
             who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         yield from _serve(folder, installed / "bin", who, _free_port() if trusting else 0)
     finally:

@@ -20,7 +20,10 @@ def _scoped(project: str) -> str:
 
 
 def rows_of_project(url: str, project: str, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """Return what a query, written for a project's file, finds of that project in a database."""
+    """Return what a query, written for a project's file, finds of that project in a database.
+
+    Of the project ``machine`` there are the machine's ledgers.
+    """
     with psycopg.connect(url, options="-c search_path=securecontext") as connection:
         asked: Any = _scoped(project) + query.replace("%", "%%").replace("?", "%s")
         return connection.execute(asked, values).fetchall()

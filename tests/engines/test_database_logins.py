@@ -18,6 +18,7 @@ from securecontext.app import App, database
 from securecontext.boundaries.database_context import ContextKey
 from securecontext.settings import Settings
 from securecontext.storage import postgres_address, schema
+from securecontext.storage.acting import SERVICE
 from securecontext.storage.postgres import act, open_postgres
 from securecontext.storage.postgres_rights import OWNER
 from securecontext.storage.tables import metadata
@@ -249,9 +250,7 @@ def test_w_17_the_ledger_is_append_only_for_the_very_login_that_writes_it(
     app.close()  # what it wrote has its place in the tree now
     engine = open_postgres(service_url, 1)
     with engine.connect() as connection:
-        act(
-            connection, partial(key.sign, f"machine@{signer}")
-        )  # as the service itself, which sees these rows
+        act(connection, partial(key.sign, f"machine@{signer}"), SERVICE)  # itself, which sees these rows
         assert connection.exec_driver_sql("SELECT count(*) FROM ledger_entries").scalar()
         with pytest.raises(DBAPIError) as caught:
             connection.exec_driver_sql(statement)

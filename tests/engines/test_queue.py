@@ -39,6 +39,10 @@ def lost(work: Any) -> str:
     return str(caught.value.details["state"])
 
 
+def again(c: Any, task_id: str) -> tuple[State, list[str]]:
+    return requeueing.requeue(c, "p", "worker", task_id, by="uid:0", moment=timestamp(START))
+
+
 # Order
 
 
@@ -296,6 +300,17 @@ def test_a_failure_that_is_final_is_not_tried_again(at: Queue) -> None:
     assert at.fail(at.one(), final=True).state is State.DEAD
 
 
+def test_a_list_of_tasks_goes_on_behind_one_of_them(at: Queue) -> None:
+    for task_id, priority in (("a", 1), ("b", 9), ("c", 1), ("d", 100)):
+        at.put(task_id, priority=priority)
+    seen, behind = [], tasks.FIRST
+    with at.store.read() as connection:
+        while page := tasks.in_state_of(connection, "p", State.QUEUED, behind=behind, most=1):
+            seen.append(page[0].task_id)
+            behind = (page[0].priority, page[0].task)
+    assert seen == ["d", "b", "a", "c"]
+
+
 def test_w_45_a_dead_task_is_listed_and_brought_back_with_all_its_attempts(at: Queue) -> None:
     """W-45: failed is not the end of a task that a person wants done."""
     for task_id in ("t", "u"):
@@ -304,7 +319,7 @@ def test_w_45_a_dead_task_is_listed_and_brought_back_with_all_its_attempts(at: Q
     with at.store.read() as connection:
         listed = tasks.in_state_of(connection, "p", State.DEAD)
     assert [(each.task_id, each.reason) for each in listed] == [("t", "broke"), ("u", "broke")]
-    assert at._write(lambda c: requeueing.requeue(c, "p", "worker", "t")) is State.DEAD
+    assert at._write(lambda c: again(c, "t")) == (State.DEAD, ["worker"])
     assert at.one().fence == 2 and at.look("t").attempts == 1
     assert at._write(lambda c: requeueing.requeue_dead(c, "p")) == ["worker"]
     assert at.ids(at.take()) == ["u"]
@@ -313,16 +328,16 @@ def test_w_45_a_dead_task_is_listed_and_brought_back_with_all_its_attempts(at: Q
 def test_a_claimed_task_can_be_taken_from_a_holder_who_does_not_get_on(at: Queue) -> None:
     at.put("t")
     first = at.one()
-    assert at._write(lambda c: requeueing.requeue(c, "p", "worker", "t")) is State.CLAIMED
+    assert at._write(lambda c: again(c, "t")) == (State.CLAIMED, ["worker"])
     assert lost(lambda: at.complete(first)) == "queued"
     second = at.one(BOB)
     assert second.fence == 2
     at.complete(second, BOB)
     with pytest.raises(Conflict) as caught:
-        at._write(lambda c: requeueing.requeue(c, "p", "worker", "t"))
+        at._write(lambda c: again(c, "t"))
     assert caught.value.code == "not_requeued"
     with pytest.raises(NotFound):
-        at._write(lambda c: requeueing.requeue(c, "p", "worker", "no"))
+        at._write(lambda c: again(c, "no"))
 
 
 # Dependencies
@@ -360,7 +375,7 @@ def test_a_dead_task_blocks_what_needs_it_until_it_is_done_after_all(at: Queue) 
     at.put("test", needs=[("worker", "build")])
     at.fail(at.one(), final=True)
     assert at.settle().ready == [] and at.state("test") == "blocked"
-    at._write(lambda c: requeueing.requeue(c, "p", "worker", "build"))
+    at._write(lambda c: again(c, "build"))
     assert at.complete(at.one()) == ["worker"]
 
 
@@ -448,7 +463,7 @@ def test_a_queue_that_goes_on_from_a_backup_honours_no_fence_from_before(at: Que
     at.put("t")
     at.put("u")
     claimed = at.one()
-    at._write(reclaiming.start_over)
+    at._write(lambda c: reclaiming.start_over(c, START))
     assert lost(lambda: at.complete(claimed)) == "queued"
     assert at.one().fence == claimed.fence + reclaiming.FENCES_AFTER_RESTORE + 1
 

@@ -15,6 +15,7 @@ from securecontext.coordination import leases, queue, reclaiming, tasks
 from securecontext.coordination.leases import LEASE, Held
 from securecontext.coordination.queue import Claimed, NewTask
 from securecontext.coordination.tasks import Origin, State
+from securecontext.storage.locks import alone
 from securecontext.storage.postgres import open_postgres
 from securecontext.types.errors import ZcError
 from tests.engines.fixtures import ENGINES
@@ -169,6 +170,35 @@ def test_a_task_whose_need_is_met_while_it_is_enqueued_does_not_wait_for_ever(
     works = (put("t", "need"), complete("need", 1, ALICE))
     race(engine, *(works if enqueued_first else reversed(works)))
     assert state(engine, "t") == "queued"
+
+
+def test_w_15_whoever_is_alone_is_so_until_the_end_of_its_transaction(migrated_postgres_url: str) -> None:
+    """W-15: the lock outlasts the statement that takes it, and others get it only after the commit."""
+    engine = open_postgres(migrated_postgres_url)
+    held = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )
+    ended: Outcomes[str] = Outcomes()
+
+    def second() -> None:
+        with engine.begin() as other:
+            alone(other, "files")
+            ended.put("in")
+
+    thread = threading.Thread(target=second)
+    with engine.begin() as connection:
+        alone(connection, "files")
+        connection.execute(text("SELECT 1"))
+        assert connection.execute(held).scalar() == 1
+        thread.start()
+        wait_until(lambda: _waits(engine), "the second to wait")
+        assert ended.empty()
+    assert ended.get(timeout=60) == "in"
+    thread.join(60)
+    with engine.connect() as connection:
+        assert connection.execute(held).scalar() == 0
+    engine.dispose()
 
 
 # Many

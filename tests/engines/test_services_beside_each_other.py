@@ -238,6 +238,41 @@ def test_one_that_goes_away_in_mid_transaction_leaves_nothing_of_it(
     assert sound(town.one)
 
 
+def test_a_service_that_falls_silent_in_mid_transaction_does_not_keep_the_others_waiting(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the project's lock; the server ends its transaction, and it is told when it speaks again."""
+    monkeypatch.setattr("securecontext.storage.postgres.IDLE_MS", 300)
+    store = town.one.app.store(town.one.project.id)
+    began, other_is_done = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    def job(transaction: object) -> None:
+        transaction.connection.execute(text("DELETE FROM facts"))  # type: ignore[attr-defined]
+        began.set()
+        other_is_done.wait(30)
+        transaction.connection.execute(text("SELECT 1"))  # type: ignore[attr-defined]
+
+    def write() -> None:
+        try:
+            store.write(job)
+        except Unavailable as error:
+            told.append(error.code)
+
+    town.one.remember("a", "1")
+    silent = threading.Thread(target=write)
+    silent.start()
+    assert began.wait(30)
+    town.two.remember("b", "2")
+    other_is_done.set()
+    silent.join()
+    assert told == ["database_unreachable"]
+    town.one.remember("c", "3")
+    assert town.two.shown() == {"a": "1", "b": "2", "c": "3"}
+    assert sound(town.one)
+    assert sound(town.two)
+
+
 @pytest.mark.parametrize("durable", [True, False], ids=["committed", "not committed"])
 def test_a_commit_whose_answer_was_lost_is_done_once(
     town: Town, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, durable: bool

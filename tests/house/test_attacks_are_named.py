@@ -63,6 +63,7 @@ ATTACKS = {
     "W-09": "an unkeyed chain with separators",
     "W-10": "columns that no hash covers",
     "W-11": "a key that every agent's process can read",
+    "W-15": "a lock that is gone with its statement",
     "W-17": "a ledger that its own writer may update",
     "W-18": "a login that sees past what protects the rows",
     "W-19": "a token that is checked only where it is shown",

@@ -16,7 +16,8 @@ from tests.tools import VERSIONS
 RUNTIME, BUILD, DEV = "requirements.lock", "requirements-build.lock", "requirements-dev.lock"
 LOCKS = (RUNTIME, BUILD, DEV)
 FUZZ = "requirements-fuzz.lock"
-EVERY = (*LOCKS, FUZZ)
+SHARED = "requirements-postgres.lock"
+EVERY = (*LOCKS, FUZZ, SHARED)
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -91,6 +92,10 @@ def test_what_the_project_asks_for_is_locked() -> None:
     groups = PROJECT["dependency-groups"]
     asked = {
         RUNTIME: PROJECT["project"]["dependencies"],
+        SHARED: [
+            *PROJECT["project"]["dependencies"],
+            *PROJECT["project"]["optional-dependencies"]["postgres"],
+        ],
         BUILD: [*groups["build"], *PROJECT["build-system"]["requires"]],
         FUZZ: groups["fuzz"],
         DEV: [*groups["dev"], *PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]],
@@ -108,8 +113,11 @@ def test_what_the_project_asks_for_is_locked() -> None:
 
 def test_the_locks_agree_with_each_other() -> None:
     runtime, build, dev = (_pins(lock) for lock in LOCKS)
+    shared = _pins(SHARED)
     for name, versions in (runtime | build).items():
         assert dev[name] == versions, name
+    assert all(shared[name] == versions for name, versions in runtime.items())
+    assert shared["psycopg"] == dev["psycopg"]
     assert all(build[name] == runtime[name] for name in build.keys() & runtime.keys())
 
 

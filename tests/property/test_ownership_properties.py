@@ -7,7 +7,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securecontext.coordination.patterns import Pattern, covers, names_of, overlap
+from securecontext.coordination.patterns import Pattern, Taken, covers, names_of, overlap
 
 NAMES = ["".join(letters) for size in (1, 2) for letters in product("ab", repeat=size)]
 FILES = ["/".join(names) for depth in (1, 2, 3) for names in product(NAMES, repeat=depth)]
@@ -52,3 +52,9 @@ def test_two_patterns_meet_if_and_only_if_there_is_a_common_file(one: str, other
 @given(patterns)
 def test_every_pattern_meets_itself_and_its_other_case(text: str) -> None:
     assert overlap(Pattern.of(text), Pattern.of(text.upper()))
+
+
+@given(st.lists(patterns, max_size=6), patterns)
+def test_what_is_taken_meets_a_pattern_if_and_only_if_one_of_it_does(taken: list[str], text: str) -> None:
+    there, one = [Pattern.of(each) for each in taken], Pattern.of(text)
+    assert Taken(there).meets(one) == any(overlap(each, one) for each in there)

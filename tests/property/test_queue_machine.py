@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
-from securecontext.coordination import queue
+from securecontext.coordination import ownership, queue
 from securecontext.coordination.leases import LEASE
 from securecontext.coordination.queue import Claimed
 from securecontext.coordination.reclaiming import CLOCKS
@@ -28,6 +28,8 @@ from securecontext.types.ids import timestamp
 from tests.queue_case import ALICE, BOB, START, Queue
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
+FILES = st.sampled_from(["x", "x/y", "z"])
+"""Two have a file in common if they begin alike."""
 WORKERS = st.sampled_from([ALICE, BOB])
 SPANS = st.sampled_from([1, 5, 30, 90, 91, 700]).map(lambda seconds: timedelta(seconds=seconds))
 JUMPS = st.sampled_from([60, 600, 86_400, -60, -600, -86_400]).map(lambda seconds: timedelta(seconds=seconds))
@@ -47,6 +49,7 @@ class Known:
     attempts: int = 0
     fence: int = 0
     holder: Origin | None = None
+    files: str | None = None
 
 
 class Crash(Exception):
@@ -116,6 +119,18 @@ class QueueMachine(RuleBasedStateMachine):
         right = (known.state, known.fence, known.holder) == ("claimed", given.claimed.fence, given.who)
         return known if right else None
 
+    def _held(self) -> list[str]:
+        return [k.files for k in self.model.values() if k.files is not None and k.state == "claimed"]
+
+    def _handed_out(self, ready: list[str], count: int) -> list[str]:
+        held, chosen = self._held(), list[str]()
+        for each in ready:
+            files = self.model[each].files
+            if len(chosen) < count and not (files and any(files[0] == other[0] for other in held)):
+                chosen.append(each)
+                held += [files] if files else []
+        return chosen
+
     # What happens
 
     @rule(
@@ -124,13 +139,21 @@ class QueueMachine(RuleBasedStateMachine):
         most=st.integers(1, 3),
         delay=st.none() | SPANS,
         need=st.none() | IDS,
+        files=st.none() | FILES,
     )
     def enqueue(
-        self, task_id: str, priority: int, most: int, delay: timedelta | None, need: str | None
+        self,
+        task_id: str,
+        priority: int,
+        most: int,
+        delay: timedelta | None,
+        need: str | None,
+        files: str | None,
     ) -> None:
         needs = [] if need is None else [need]
         moment = None if delay is None else self.at.now + delay
         given = {"priority": priority, "max_attempts": most, "needs": [("worker", each) for each in needs]}
+        given["files"] = [] if files is None else [files]
         when = None if moment is None else timestamp(moment)
         if need is not None and self._leads_to(need, task_id):
             with pytest.raises(InvalidInput):
@@ -139,7 +162,7 @@ class QueueMachine(RuleBasedStateMachine):
         inserted = self.at.put(task_id, not_before=when, **given).inserted
         assert inserted == (task_id not in self.model)
         if inserted:
-            known = Known(len(self.model), priority, most, needs, moment, "blocked")
+            known = Known(len(self.model), priority, most, needs, moment, "blocked", files=files)
             self.model[task_id] = known
             if self._free(known):
                 self._let_go(known)
@@ -152,7 +175,7 @@ class QueueMachine(RuleBasedStateMachine):
             key=lambda each: (-self.model[each].priority, self.model[each].order),
         )
         claimed = self.at.take(who, count=count)
-        assert self.at.ids(claimed) == ready[:count]
+        assert self.at.ids(claimed) == self._handed_out(ready, count)
         for each in claimed:
             known = self.model[each.task_id]
             known.state, known.due, known.holder = "claimed", self.at.now + LEASE, who
@@ -260,6 +283,15 @@ class QueueMachine(RuleBasedStateMachine):
             name: (k.state, None if k.due is None else timestamp(k.due), k.attempts, k.fence)
             for name, k in self.model.items()
         }
+
+    @invariant()
+    def the_files_of_claimed_tasks_are_reserved_and_no_others(self) -> None:
+        if not hasattr(self, "at"):
+            return
+        with self.at.store.read() as connection:
+            live = ownership.live(connection, "p", timestamp(self.at.now))
+        assert sorted(each.pattern.text for each in live) == sorted(self._held())
+        assert len({each.pattern.text[0] for each in live}) == len(live), "no two have a file in common"
 
     @invariant()
     def nothing_is_done_twice_and_no_fence_is_given_twice(self) -> None:

@@ -17,6 +17,7 @@ from securecontext.boundaries.ledger import signers
 from securecontext.boundaries.ledger.anchors import Anchors
 from securecontext.boundaries.ledger.sequencer import MOST_AT_ONCE, Signed, newest, sequence
 from securecontext.boundaries.ledger.tiles import Tiles
+from securecontext.storage.acting import SEQUENCER, acting
 from securecontext.storage.port import Store, Transaction
 from securecontext.storage.tables import ledger_entries
 from securecontext.types.errors import Unavailable, ZcError
@@ -51,7 +52,7 @@ class Checkpoints:
 
     def due(self, store: Store) -> bool:
         """Say whether a ledger waits for its checkpoint."""
-        with store.read() as connection:
+        with acting(SEQUENCER), store.read() as connection:
             here = {"in_log": log_of(connection)}
             oldest = connection.execute(_waiting.limit(1), here).scalar()
             if oldest is None:
@@ -68,7 +69,7 @@ class Checkpoints:
             Unavailable: the database or the anchors cannot be written now.
             Conflict: another service is at it.
         """
-        with self._turn:
+        with self._turn, acting(SEQUENCER):
             self._make(store)
 
     @contextmanager
@@ -78,7 +79,7 @@ class Checkpoints:
         A copy has the first entries of its ledger in their order, so that the ledger's tree grows out of the copy's. It
         is not anchored: the ledger itself may be anchored further already.
         """
-        with self._turn:
+        with self._turn, acting(SEQUENCER):
             yield self._sign
 
     def _make(self, store: Store, closing: str = "") -> None:
@@ -139,7 +140,8 @@ class Checkpoints:
             signers.enlist(self._keyring, self._clock())
             for give in stores():
                 try:
-                    self._make(give(), closing=ending)
+                    with acting(SEQUENCER):
+                        self._make(give(), closing=ending)
                 except ZcError as error:
                     log.error("a ledger is left out at the end of an epoch: %s", error)
                     left_out.append(str(error))

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from securecontext.app.recorders import log_of
+from securecontext.boundaries import shared_rate
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.ledger import purge, sequencer
-from securecontext.coordination import leases, reclaiming
+from securecontext.coordination import leases, ownership, reclaiming
 from securecontext.knowledge import archive
 from securecontext.operations.queue import announce
 from securecontext.pipeline import replay
@@ -59,10 +60,11 @@ def rebuild(transaction: Transaction, *, found: Sequence[census.Noted], moment: 
 
 
 def drop_expired(transaction: Transaction, *, project: str, text: TextIndex, moment: datetime) -> None:
-    """Drop documents past their time, and answers that were kept long enough."""
+    """Drop documents past their time, and answers and ended reservations that were kept long enough."""
     gone = archive.expired(transaction.connection, project, timestamp(moment))
     archive.drop(transaction.connection, text, gone)
     replay.drop_old(transaction.connection, timestamp(moment - replay.KEPT))
+    ownership.drop_ended(transaction.connection, project, timestamp(moment - ownership.KEPT))
 
 
 def turn_queue(
@@ -112,10 +114,11 @@ def recover(
                 meta_rows.put(connection, name, value)
             else:
                 meta_rows.drop(connection, name)
-    reclaiming.start_over(connection)
+    reclaiming.start_over(connection, moment)
     transaction.record(draft)
 
 
 def drop_tokens(transaction: Transaction, *, moment: datetime) -> None:
-    """Drop the rows of session tokens that ended long ago."""
+    """Drop the rows of session tokens that ended long ago, and of callers that have been silent."""
     token_register.drop_old(transaction.connection, moment)
+    shared_rate.drop_old(transaction.connection, moment)

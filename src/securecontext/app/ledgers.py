@@ -66,6 +66,15 @@ class Ledgers:
         """Verify a store's ledger: what came after the last good check, or all of it."""
         return self._verification.check(store, whole=whole)
 
+    @property
+    def signer(self) -> str:
+        """The id of who signs the ledgers of this installation now."""
+        return self._keyring.signer
+
+    def verified_at(self, store: Store) -> str:
+        """Return when a store's ledger was last read whole and found good, a timestamp; empty where nobody knows."""
+        return self._verification.full_at(store)
+
     def escrow(self, passphrase: str) -> str:
         """Return an escrow of the ledger root, encrypted with a passphrase: see `boundaries.keyring.escrow`."""
         return escrow.make(self._keyring, passphrase)
@@ -147,9 +156,9 @@ class Ledgers:
         streams = purge.streams_of(connection, name, session, by)
         return purge.purge_streams(connection, name, streams, moment, kept)
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
-        """Return the newest entries of the ledger that this connection sees, newest first."""
-        return tail(connection, log_of(connection), limit)
+    def tail(self, connection: Connection, limit: int, before: int | None = None) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first; those before one."""
+        return tail(connection, log_of(connection), limit, before=before)
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

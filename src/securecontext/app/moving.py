@@ -31,6 +31,7 @@ from securecontext.boundaries.ledger.anchors import AnchorFile
 from securecontext.projects import register
 from securecontext.settings import Settings
 from securecontext.storage import (
+    acting,
     copies,
     meta_rows,
     moved_rows,
@@ -135,7 +136,7 @@ class Move:
     def _look_at_login(self) -> None:
         with self._engine.connect() as connection:
             postgres_login.refuse_unsafe(connection)
-            postgres.act(connection, self._sign(MACHINE))
+            postgres.act(connection, self._sign(MACHINE), acting.PROJECTS)
             postgres_login.refuse_unknown(connection, f"{MACHINE}@{self._keyring.signer}")
             if schema.needs_upgrade(connection):
                 raise Unavailable(
@@ -185,7 +186,7 @@ class Move:
 
         with self._file(path) as source, self._target(name).begin() as target:
             target.execute(_TAKE_TURN, {"key": _LOCK})
-            postgres.act(target, self._sign(name))
+            postgres.act(target, self._sign(name), acting.PROJECTS)
             log = log_of(source)
             there = meta_rows.read(target, "log")
             if there is None:
@@ -202,7 +203,7 @@ class Move:
     def _checked(self, name: str, path: Path, rows: int) -> Moved:
         self._progress(f"{name}, compared", rows)
         with self._file(path) as source, self._target(name).connect() as target:
-            postgres.act(target, self._sign(name))
+            postgres.act(target, self._sign(name), acting.PROJECTS)
             differs = moved_rows.differences(source, target, self._store(name, log_of(source)))
             before, after = (self._verification.copy(each) for each in (source, target))
         if differs:

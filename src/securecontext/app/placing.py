@@ -76,5 +76,7 @@ def note_elsewhere(home: Path, where: str) -> None:
     marker = home / ELSEWHERE
     if not marker.exists():
         draft = home / f".{ELSEWHERE}.new"
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)  # whatever the umask lets
         draft.write_text(f"{where}\n", encoding="utf-8")
         draft.replace(marker)

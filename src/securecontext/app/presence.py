@@ -15,12 +15,12 @@ class Presence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._there: Counter[tuple[str, str, str]] = Counter()
+        self._there: Counter[tuple[str, str, str, str]] = Counter()
 
     @contextmanager
-    def here(self, who: Principal) -> Iterator[None]:
-        """Count a connection of a principal's session."""
-        key = (who.name, who.session, who.token)
+    def here(self, who: Principal, bearer: str = "") -> Iterator[None]:
+        """Count a connection of a principal's session, or of whoever shows a token that another service judges."""
+        key = (who.name, who.session, who.token, bearer)
         with self._lock:
             self._there[key] += 1
         try:
@@ -31,6 +31,11 @@ class Presence:
                 if not self._there[key]:
                     del self._there[key]
 
+    def bearers(self) -> set[str]:
+        """Return the tokens that another service judges, of everybody who is connected."""
+        with self._lock:
+            return {bearer for *_, bearer in self._there if bearer}
+
     def sessions(self) -> dict[tuple[str, str], set[str]]:
         """Return principal and session of everybody who is connected, with the ids of the tokens that they showed.
 
@@ -38,6 +43,6 @@ class Presence:
         """
         with self._lock:
             found: dict[tuple[str, str], set[str]] = {}
-            for name, session, token in self._there:
+            for name, session, token, _ in self._there:
                 found.setdefault((name, session), set()).add(token)
             return found

@@ -17,6 +17,7 @@ from securecontext.boundaries.identity.credentials import Credentials
 from securecontext.coordination import leases, tasks
 from securecontext.operations.queue import ring
 from securecontext.pipeline.bell import Bell
+from securecontext.storage.acting import QUEUE, acting
 from securecontext.storage.port import Store
 from securecontext.types.errors import Expired, Unauthenticated, Unavailable
 
@@ -42,8 +43,9 @@ class QueueTurns:
     def turn(self) -> None:
         """Do what is due in every open project; one that cannot be written now is looked at in the next turn."""
         for project, store in self._stores.open_projects().items():
-            with suppress(
-                Expired, Unavailable
+            with (
+                acting(QUEUE),
+                suppress(Expired, Unavailable),
             ):  # it has just ended, or its file has a trouble that calls tell
                 self._project(project, store)
 

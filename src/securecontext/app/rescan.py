@@ -25,6 +25,7 @@ from securecontext.knowledge.indexing import FACT
 from securecontext.memory import rewriting as memory
 from securecontext.pipeline import replay
 from securecontext.storage import meta_rows
+from securecontext.storage.acting import RESCAN, acting
 from securecontext.storage.port import Store, TextIndex, Transaction
 from securecontext.types.errors import Expired, Unavailable
 from securecontext.types.ledger import EntryDraft
@@ -87,8 +88,9 @@ class Rescan:
         """
         taken = 0
         for project, store in self._stores.open_projects().items():
-            with suppress(
-                Expired, Unavailable
+            with (
+                acting(RESCAN),
+                suppress(Expired, Unavailable),
             ):  # it has just ended, or its file has a trouble that calls tell
                 taken += self._project(project, store, rules, let_pass)
         return taken

@@ -9,6 +9,7 @@ from functools import partial
 
 from securecontext.app import chores
 from securecontext.app.recorders import log_of
+from securecontext.storage.acting import RETENTION, acting
 from securecontext.storage.port import Store
 from securecontext.types.errors import Expired
 
@@ -35,7 +36,7 @@ class Retention:
             return
         before = moment - timedelta(days=self._days)
         for store in stores:
-            with suppress(Expired):  # the project has just ended
+            with acting(RETENTION), suppress(Expired):  # the project has just ended
                 self._purge(store, before, moment)
 
     def _purge(self, store: Store, before: datetime, moment: datetime) -> None:

@@ -17,6 +17,7 @@ from securecontext.app import replacing
 from securecontext.app.backups import Backups
 from securecontext.app.elsewhere import BackupsElsewhere
 from securecontext.app.folders import Folders
+from securecontext.app.gateway import Bearers, open_gateway
 from securecontext.app.installed import InstalledCode, remember_anew
 from securecontext.app.keeping import Keeping
 from securecontext.app.ledgers import Ledgers
@@ -43,9 +44,11 @@ from securecontext.boundaries.ledger.anchors import AnchorFile, Anchors
 from securecontext.boundaries.ledger.git_notes import GitNotes
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Policy, Principal
+from securecontext.boundaries.shared_rate import SharedBuckets
 from securecontext.boundaries.tokens import TokenKey
 from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.corridor import Corridor
+from securecontext.pipeline.upstreams import Upstreams
 from securecontext.pipeline.world import Project, ServiceFacts
 from securecontext.sandbox import profiles
 from securecontext.sandbox.execution import Executor
@@ -119,13 +122,24 @@ class App:
         rotation.of_skills(lambda: self.machine, remember_anew)
         self.code = InstalledCode(Installation.of_this_process(home), keyring, lambda: self.machine)
         for_many = settings.principals is not None
-        self.facts = ServiceFacts(__version__, home, os.getpid(), clock(), "", 0, for_many)
+        self.facts = ServiceFacts(
+            __version__,
+            home,
+            os.getpid(),
+            clock(),
+            "",
+            0,
+            for_many,
+            bool(settings.upstreams),
+            engine="postgres" if self.stores.shared else "sqlite",
+        )
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,
             memory_mb=settings.memory_limit_mb,
             quota_mb=settings.quota_mb,
         )
-        self.gate = Gate(self.limits)
+        shared = SharedBuckets(lambda: self.machine) if self.stores.shared else None
+        self.gate = Gate(self.limits, shared=shared)
         self.bell = Bell()
         self.presence = Presence()
         self._retention = Retention(settings.ledger_days)
@@ -133,7 +147,8 @@ class App:
         self.queue = QueueTurns(self.stores, self.presence, self.bell, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.sandbox = Executor(Ladder(opted_out=self._unconfined), settings.user_home, home)
-        self.corridor = Corridor(self, Policy(self.operator), self.gate)
+        self._gateway = open_gateway(settings, self.bell)
+        self.corridor = Corridor(self, Policy(self.operator), self.gate, self.upstreams)
 
     # World
 
@@ -219,9 +234,19 @@ class App:
 
     # Life
 
+    @property
+    def upstreams(self) -> Upstreams | None:
+        """The services that hold the data, where this one is a gateway."""
+        return None if self._gateway is None else self._gateway.upstreams
+
     def door_token(self) -> DoorToken:
         """Return the token of the HTTP door, making it at the first use."""
         return open_token(self.door_token_file.parent)
+
+    @property
+    def bearers(self) -> Bearers | None:
+        """The tokens of sessions, where this service is a gateway."""
+        return None if self._gateway is None else self._gateway.bearers
 
     @property
     def door_token_file(self) -> Path:
@@ -243,9 +268,18 @@ class App:
         self.stores.tidy()
         self._retention.apply(self.stores.every_open(), self.clock())
 
+    def turn_queues(self) -> None:
+        """Do what is due in the work queues; a gateway says upstream whose clients are connected here."""
+        if self._gateway is None:
+            self.queue.turn()
+        else:
+            self._gateway.say_connected(self.presence.bearers(), self.clock())
+
     def close(self) -> None:
         """Finish what is queued and close every store."""
         self.bell.close()
         self.sandbox.close()
+        if self._gateway is not None:
+            self._gateway.close()
         self.secret_rules.close()
         self.stores.close()

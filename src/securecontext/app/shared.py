@@ -25,6 +25,7 @@ from securecontext.boundaries.keys import Keyring
 from securecontext.boundaries.ledger import purge
 from securecontext.projects import register
 from securecontext.storage import (
+    acting,
     meta_rows,
     postgres,
     postgres_address,
@@ -119,7 +120,7 @@ class SharedStores(Stores):
         engine = self._engine.execution_options(**{meta_rows.STORE: f"{name}@{self._keyring.signer}"})
         try:
             with engine.begin() as connection:
-                postgres.take_turn(connection, name, self._sign(name))
+                postgres.take_turn(connection, name, self._sign(name), acting.PROJECTS)
                 yield connection
         except (DBAPIError, TimeoutError) as error:
             raise postgres_errors.translated(error) from error
@@ -131,7 +132,7 @@ class SharedStores(Stores):
         try:
             with self._engine.connect() as connection:
                 postgres_login.refuse_unsafe(connection)
-                postgres.act(connection, self._sign(MACHINE))
+                postgres.act(connection, self._sign(MACHINE), acting.SERVICE)
                 postgres_login.refuse_unknown(connection, f"{MACHINE}@{self._keyring.signer}")
         except (DBAPIError, TimeoutError) as error:
             raise postgres_errors.translated(error) from error

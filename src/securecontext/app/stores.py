@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from securecontext.app import chores
 from securecontext.projects import census, emptying, register
+from securecontext.storage.acting import PROJECTS, RETENTION, acting
 from securecontext.storage.port import Store
 from securecontext.types.errors import Expired, ZcError
 from securecontext.types.ids import timestamp
@@ -269,11 +270,13 @@ class Stores(ABC):
         with self._lock:
             projects, machine = dict(self._projects), self._machine
         for project, store in projects.items():
-            with suppress(Expired):  # it has just ended
+            with acting(RETENTION), suppress(Expired):  # it has just ended
                 store.write(partial(chores.drop_expired, project=project, text=store.text, moment=moment))
         if machine is not None:
-            machine.write(partial(chores.drop_tokens, moment=moment))
-        self._settle_ended()
+            with acting(RETENTION):
+                machine.write(partial(chores.drop_tokens, moment=moment))
+        with acting(PROJECTS):
+            self._settle_ended()
 
     def close(self) -> None:
         """Finish what is queued and close every store."""

@@ -15,6 +15,7 @@ from securecontext.boundaries.ledger.marks import Mark, Marks
 from securecontext.boundaries.ledger.verdict import Status, Verdict
 from securecontext.boundaries.ledger.verify import Outcome, full, incremental
 from securecontext.boundaries.ledger.verify_entries import Pace
+from securecontext.storage.acting import AUDITOR, acting
 from securecontext.storage.port import Store
 from securecontext.types.errors import ZcError
 
@@ -48,7 +49,7 @@ class Verification:
 
     def recalled(self, store: Store, keyring: Keyring) -> Verdict:
         """Check every entry, with a keyring that holds erased keys again; nothing is remembered of it."""
-        with store.read() as connection:
+        with acting(AUDITOR), store.read() as connection:
             name = log_of(connection)
             found = full(connection, name, keyring, anchors=self._anchors, moment=self._clock())
         return found.verdict
@@ -63,14 +64,14 @@ class Verification:
         """
         name, mark = self._found(store)
         if not whole and mark is not None and mark.size >= WHOLE_BELOW and mark.counts(self._clock()):
-            with store.read() as connection:
+            with acting(AUDITOR), store.read() as connection:
                 outcome = incremental(
                     connection, name, self._keyring, mark, anchors=[self._file], moment=self._clock()
                 )
             if outcome.verdict.status in (Status.OK, Status.UNANCHORED):
                 self._remember(name, outcome)
                 return outcome.verdict
-        with store.read() as connection:
+        with acting(AUDITOR), store.read() as connection:
             outcome = self._full(connection, name, mark, pace)
         self._remember(name, outcome)
         return outcome.verdict
@@ -80,9 +81,14 @@ class Verification:
         _, mark = self._found(store)
         return mark is None or not mark.counts(self._clock())
 
+    def full_at(self, store: Store) -> str:
+        """Return when a ledger was last read whole and found good; empty where no mark says so."""
+        _, mark = self._found(store)
+        return "" if mark is None else mark.full_at
+
     def _found(self, store: Store) -> tuple[str, Mark | None]:
         """Return a ledger's id and mark: the mark first, then the state that is checked, which is never older."""
-        with store.read() as connection:
+        with acting(AUDITOR), store.read() as connection:
             name = log_of(connection)
         try:
             return name, self._marks.find(name)

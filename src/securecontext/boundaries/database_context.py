@@ -1,9 +1,13 @@
 """Who acts in a transaction of a shared database, said so that an injected statement cannot say it.
 
-A context names the store, the backend and the transaction, and is authenticated with a key that the service and one
-function in the database hold, and nobody who can only send SQL::
+A context names the store, who acts there, the backend and the transaction, and is authenticated with a key that the
+service and one function in the database hold, and nobody who can only send SQL::
 
-    v1|<store>|<backend's process id>|<begin of the transaction, microseconds since the epoch>|<hex HMAC-SHA-256>
+    v2|<store>|<who>|<kind>|<role>|<duty>|<notebooks>|<place>|<log>|<pid>|<began>|<hex HMAC-SHA-256>
+
+``place`` is ``here`` in the project of the call, else ``elsewhere``; ``log`` is the ledger that the store appends to,
+empty until that is known; ``pid`` is the process id of the backend, and ``began`` the begin of the transaction in
+microseconds since the epoch, with whose end the context ends.
 
 It is a bound parameter of the transaction's first statements. One that was seen in another transaction, or at another
 backend, says nothing in this one.
@@ -17,11 +21,14 @@ from typing import Final
 from securecontext.boundaries.canonical import canonical
 from securecontext.boundaries.keyring.roots import hkdf
 from securecontext.boundaries.keys import Keyring
+from securecontext.contracts import require
+from securecontext.storage.acting import Actor
 
 LABEL: Final = "securecontext/database-context/v1"
 KEY_BYTES: Final = 32
 BLOCK_BYTES: Final = 64
 """Of SHA-256: RFC 2104."""
+SEPARATOR: Final = "|"
 
 
 class ContextKey:
@@ -36,15 +43,23 @@ class ContextKey:
     def __init__(self, keyring: Keyring) -> None:
         self._key = hkdf(keyring.root("tokens"), canonical([LABEL]), KEY_BYTES)
 
-    def sign(self, store: str, backend: int, began: int) -> str:
+    @require(
+        lambda store, actor, log: SEPARATOR not in "".join((store, log, *_told(actor))),
+        "no part of a context ends it",
+    )
+    def sign(self, store: str, actor: Actor, log: str, backend: int, began: int) -> str:
         """Return the context of a transaction.
 
         Args:
-            store: who acts: ``<machine, or project id>@<signer id>``.
+            store: where: ``<machine, or project id>@<signer id>``.
+            actor: who acts there.
+            log: the ledger that the store appends to; empty where that is not known yet.
             backend: the process id of the connection's backend.
             began: the begin of the transaction, microseconds since the epoch.
         """
-        said = f"v1|{store}|{backend}|{began}"
+        project = store.partition("@")[0]
+        place = "here" if actor.kind == "system" or actor.project == project else "elsewhere"
+        said = SEPARATOR.join(("v2", store, *_told(actor), place, log, str(backend), str(began)))
         return f"{said}|{hmac.digest(self._key, said.encode(), 'sha256').hex()}"
 
     def pads(self) -> tuple[bytes, bytes]:
@@ -54,3 +69,7 @@ class ContextKey:
 
     def __repr__(self) -> str:
         return "<ContextKey>"
+
+
+def _told(actor: Actor) -> tuple[str, ...]:
+    return (actor.name, actor.kind, actor.role, actor.duty, actor.notebooks)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from securecontext import rendezvous
-from securecontext.boundaries.rate import Rate
+from securecontext.boundaries.rate import Rate, Shared
 from securecontext.boundaries.usage import resident_bytes
 from securecontext.types.errors import LimitReached
 
@@ -38,6 +38,9 @@ WAITERS = 192
 LINE_BYTES = rendezvous.LINE_BYTES
 """A JSON-RPC line on the socket. Larger than any argument, so that an argument that is too long is refused by name."""
 HTTP_BODY_BYTES = 4 * 1024 * 1024
+"""Of an MCP message, which may hold what a line on the socket may."""
+REST_BODY_BYTES = 1024 * 1024
+"""Of a request to one of the other paths."""
 CONNECTIONS = 2_000
 FILES_FOR_SOCKET = 2
 """Of the files that the process may open the socket's connections take at most one in so many."""
@@ -94,6 +97,7 @@ class Gate:
         limits: what it holds callers to.
         clock: monotonic seconds.
         memory: returns the bytes of memory that the service takes.
+        shared: what callers draw from at other services too; see `rate.Rate`.
     """
 
     def __init__(
@@ -101,13 +105,14 @@ class Gate:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[], int] = resident_bytes,
+        shared: Shared | None = None,
     ) -> None:
         self._limits = limits
         self._memory = memory
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         per_second = limits.calls_per_second
-        self.rate = Rate(per_second, max(1.0, per_second * BURST_SECONDS), clock)
+        self.rate = Rate(per_second, max(1.0, per_second * BURST_SECONDS), clock, shared)
 
     @property
     def under_way(self) -> int:

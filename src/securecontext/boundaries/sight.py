@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securecontext.boundaries.policy import SHARED_NAMESPACE, Principal, Standing
+from securecontext.storage.acting import EVERY_NOTEBOOK, Actor
 from securecontext.types.classification import CLASSIFICATIONS, SEALED
 
 
@@ -42,3 +43,23 @@ def sight_of(principal: Principal, *, elsewhere: bool = False) -> Sight:
     if principal.standing is Standing.PERSON:
         return Sight(principal.name, None, person=True, elsewhere=elsewhere)
     return Sight(principal.name, frozenset({principal.namespace, SHARED_NAMESPACE}), elsewhere=elsewhere)
+
+
+def actor_of(principal: Principal, project: str, duty: str = "") -> Actor:
+    """Return a caller as databases know it, for which the same holds.
+
+    Args:
+        principal: who calls.
+        project: id of the project of the call; empty for none.
+        duty: what the call does beyond what the caller may see; see `storage.acting`.
+    """
+    person = principal.standing is Standing.PERSON
+    own = dict.fromkeys((principal.namespace, SHARED_NAMESPACE))
+    return Actor(
+        name=principal.name,
+        kind="person" if person else "agent",
+        role=principal.role or "",
+        notebooks=EVERY_NOTEBOOK if person else ",".join(own),
+        project=project,
+        duty=duty,
+    )

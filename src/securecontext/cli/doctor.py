@@ -28,6 +28,7 @@ from securecontext.cli.install import client_environment, find_client
 from securecontext.cli.installation import Installation
 from securecontext.cli.service import running
 from securecontext.cli.stored_state import stored_state
+from securecontext.cli.upstream_state import asked_upstream, kept_upstream
 from securecontext.types.errors import Unavailable
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
@@ -74,18 +75,21 @@ def examine(client: Path | None) -> Iterator[Check]:
         """Look at what needs the service only where there is one: each look would try to start it again."""
         return guarded(name, work) if up else _not_looked_at(name)
 
-    yield served("database", lambda: _database(home))
+    upstream = bool((running() or {}).get("upstream")) if up else False
+    if upstream:
+        yield guarded("upstream", asked_upstream)
+    yield served("database", lambda: _database(home)) if not upstream else kept_upstream("database")
     yield served("limits", _limits)
     yield _not_looked_at("keys") if shared else guarded("keys", lambda: _keys(home))
     yield served("code", _code)
     yield served("sandbox", _sandbox)
     yield from stored_state() if up else [_not_looked_at("state")]
-    yield served("ledger", lambda: _ledger({}, "this project"))
+    yield served("ledger", lambda: _ledger({}, "this project")) if not upstream else kept_upstream("ledger")
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
     yield guarded("client", lambda: _client(home, client))
     yield guarded("plugin", lambda: _plugin(home, client))
     yield served("hooks", lambda: _hooks(home))
-    yield served("session", _session)
+    yield served("session", _session) if not upstream else kept_upstream("session")
 
 
 def _not_looked_at(name: str) -> Check:

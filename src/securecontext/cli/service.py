@@ -86,6 +86,10 @@ def status(as_json: Json = False) -> None:
         f"{found['memory_mb']} MB, {found['connections']} connection(s).\n"
         f"Data: {found['home']}\nHTTP: {found['http'] or found.get('http_trouble') or _http_state(found)}"
     )
+    if upstream := found.get("upstream"):
+        typer.echo(f"Upstream: {upstream['in_use'] or 'none was asked yet'}, of {', '.join(upstream['all'])}")
+        for address, why in upstream["trouble"].items():
+            typer.echo(f"  {address} {why}")
     typer.echo(f"Secrets: {_RULES.get(found.get('secret_rules', ''), 'our own rules')}")
     if found.get("secret_rules_trouble"):
         typer.echo(f"  {found['secret_rules_trouble']}")

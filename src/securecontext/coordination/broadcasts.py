@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     Select,
+    String,
     and_,
     bindparam,
     delete,
@@ -126,6 +127,18 @@ def _listing(which: ColumnElement[bool]) -> Select[Any]:
 
 _OPEN = _listing(_IS_OPEN)
 _ALL = _listing(true())
+_NEWEST = (
+    select(*_COLUMNS)
+    .where(
+        _HERE,
+        broadcasts.c.broadcast > bindparam("after"),
+        broadcasts.c.broadcast < bindparam("before"),
+        or_(bindparam("of_type", type_=String) == "", broadcasts.c.type == bindparam("of_type")),
+        or_(bindparam("by_agent", type_=String) == "", broadcasts.c.agent == bindparam("by_agent")),
+    )
+    .order_by(broadcasts.c.broadcast.desc())
+    .limit(bindparam("most"))
+)
 _IS_ANY_OPEN = select(broadcasts.c.broadcast).where(_HERE, _IS_OPEN).limit(1)
 _ONE = select(*_COLUMNS).where(_HERE, broadcasts.c.broadcast == bindparam("which"))
 _NAMED = select(broadcast_recipients.c.agent).where(
@@ -237,6 +250,31 @@ def replay(
     """
     given = {"in_project": project, "for_agent": agent, "after": after, "since": since, "most": most}
     return _read(connection.execute(_OPEN if only_open else _ALL, given))
+
+
+def newest(
+    connection: Connection,
+    project: str,
+    *,
+    after: int = 0,
+    before: int = messages.LARGEST_ID,
+    kind: str = "",
+    agent: str = "",
+    most: int = MOST_SHOWN,
+) -> list[Broadcast]:
+    """Return broadcasts of a project, newest first, whoever they are for.
+
+    Args:
+        connection: of the project's store.
+        project: its id.
+        after: only those with a larger id.
+        before: only those with a smaller id.
+        kind: only those of this type; empty for all.
+        agent: only those that this agent sent; empty for all.
+        most: how many.
+    """
+    given = {"in_project": project, "after": after, "before": before, "most": most}
+    return _read(connection.execute(_NEWEST, {**given, "of_type": kind, "by_agent": agent}))
 
 
 def has_open(connection: Connection, project: str, agent: str) -> bool:

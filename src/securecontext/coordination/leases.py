@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from securecontext.contracts.task import holds_a_fence
-from securecontext.coordination import dependencies
+from securecontext.coordination import dependencies, ownership, task_files
 from securecontext.coordination.retries import is_spent, pause_after
 from securecontext.coordination.tasks import IN_PROJECT, OF_KEY, Origin, State, as_json, find, t
 from securecontext.storage.tables import in_state, task_results, tasks
@@ -42,11 +42,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What becomes of a task that failed: ``delayed`` until a moment, or ``dead``."""
+    """What becomes of a task that failed: ``delayed`` until a moment, or ``dead``.
+
+    Attributes:
+        ready: the roles of tasks that can have its files now, one a task.
+    """
 
     state: State
     attempts: int
     again_at: str | None
+    ready: Sequence[str] = ()
 
 
 _IS_HELD = and_(
@@ -56,17 +61,17 @@ _HEARTBEAT = (
     update(tasks)
     .where(_IS_HELD)
     .values(due_at=bindparam("until"), progress_at=bindparam("now"))
-    .returning(t.task)
+    .returning(t.task, t.files)
 )
 _HEARTBEAT_TELLING = _HEARTBEAT.values(progress=bindparam("said"))
 _COMPLETE = (
     update(tasks)
     .where(_IS_HELD)
     .values(state=State.DONE.value, due_at=None, ended_at=bindparam("now"), progress_at=bindparam("now"))
-    .returning(t.task)
+    .returning(t.task, t.files)
 )
 _KEEP_RESULT = insert(task_results)
-_ATTEMPTS = select(t.attempts, t.max_attempts).where(_IS_HELD).with_for_update()
+_ATTEMPTS = select(t.attempts, t.max_attempts, t.files).where(_IS_HELD).with_for_update()
 _FAIL = (
     update(tasks)
     .where(_IS_HELD)
@@ -108,8 +113,11 @@ def heartbeat(
     until = timestamp(moment + lease)
     given = _named(project, held) | {"until": until, "now": timestamp(moment)}
     query, more = (_HEARTBEAT, {}) if progress is None else (_HEARTBEAT_TELLING, {"said": progress})
-    if connection.execute(query, given | more).first() is None:
+    row = connection.execute(query, given | more).first()
+    if row is None:
         raise _refusal(connection, project, held)
+    if row.files is not None:
+        ownership.prolong(connection, project, task_files.cause_of(held.role, held.task_id), until)
     return until
 
 
@@ -127,7 +135,8 @@ def complete(
     """Store what came of a task; whoever says so again with the same fence changes nothing.
 
     Returns:
-        The roles whose tasks waited for it and need wait no more, one a task; None where it was done already.
+        The roles whose tasks waited for it or its files and need wait no more, one a task; None where it was done
+        already.
 
     Raises:
         LeaseLost, NotFound: see `_refusal`.
@@ -159,7 +168,11 @@ def complete(
                 "provenance": "EXTRACTED",
             },
         )
-    return dependencies.release(connection, project, (held.role, held.task_id), now)
+    key = (held.role, held.task_id)
+    freed: list[str] = []
+    if row.files is not None:
+        freed = task_files.release(connection, project, [key], by=held.by, moment=now)
+    return [*dependencies.release(connection, project, key, now), *freed]
 
 
 @holds_a_fence
@@ -204,7 +217,11 @@ def fail(
             "ended": timestamp(moment) if dead else None,
         },
     )
-    return Failed(state, row.attempts, again)
+    ready: Sequence[str] = ()
+    if row.files is not None:
+        key = (held.role, held.task_id)
+        ready = task_files.release(connection, project, [key], by=held.by, moment=timestamp(moment))
+    return Failed(state, row.attempts, again, ready)
 
 
 def renew(
@@ -228,12 +245,12 @@ def renew(
         How many leases were prolonged.
     """
     until = timestamp(moment + lease)
-    return sum(
-        connection.execute(
-            _RENEW, {"in_project": project, "of_holder": by, "of_session": session, "until": until}
-        ).rowcount
-        for by, session in sorted(present)
-    )
+    prolonged = 0
+    for by, session in sorted(present):
+        given = {"in_project": project, "of_holder": by, "of_session": session, "until": until}
+        prolonged += connection.execute(_RENEW, given).rowcount
+        ownership.prolong_held(connection, project, by, session, until)
+    return prolonged
 
 
 def holders(connection: Connection, project: str) -> set[tuple[str, str]]:

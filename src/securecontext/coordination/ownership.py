@@ -2,7 +2,8 @@
 
 Reserving is all or nothing, and no two live reservations of a project mean a common file: who reserves does it alone,
 across all services that share a database.
-A reservation ends when it is released, or when its holder has given no sign of life for as long as its lease.
+A reservation ends when it is released, or when its holder has given no sign of life for as long as its lease; that of
+a task of the queue ends with the task's lease and not before: see ``task_files``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from securecontext.contracts.session import has_a_moment
 from securecontext.coordination.patterns import Part, Pattern, covers, overlap
@@ -27,6 +28,10 @@ MOST_LIVE: Final = 1_000
 """Live reservations of a project; each new one is compared with all."""
 SHOWN: Final = 20
 """Files that a refusal names at most."""
+KEPT: Final = timedelta(days=30)
+"""How long a reservation that has ended can still be traced."""
+OF_TASK: Final = "task:"
+"""How the cause of a reservation begins that a task of the queue made; the role and id follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ _COLUMNS = (
 _IS_LIVE = (
     reservations.c.project == bindparam("in_project"),
     reservations.c.released_at.is_(None),
-    reservations.c.expires_at > bindparam("now"),
+    or_(reservations.c.expires_at > bindparam("now"), reservations.c.cause.startswith(OF_TASK)),
 )
 _LIVE = select(*_COLUMNS).where(*_IS_LIVE).order_by(reservations.c.reservation)
 _OF_CAUSE = (
@@ -107,6 +112,35 @@ _RENEW = (
         reservations.c.cause.startswith("broadcast:"),
     )
     .values(expires_at=bindparam("until"))
+)
+_OF_QUEUE = (
+    reservations.c.project == bindparam("in_project"),
+    reservations.c.released_at.is_(None),
+    reservations.c.cause.startswith(OF_TASK),
+)
+_PROLONG = (
+    update(reservations)
+    .where(*_OF_QUEUE, reservations.c.cause == bindparam("of_cause"))
+    .values(expires_at=bindparam("until"))
+)
+_PROLONG_HELD = (
+    update(reservations)
+    .where(
+        *_OF_QUEUE,
+        reservations.c.principal == bindparam("of_holder"),
+        reservations.c.session == bindparam("of_session"),
+    )
+    .values(expires_at=bindparam("until"))
+)
+_END_QUEUE = update(reservations).where(
+    reservations.c.released_at.is_(None), reservations.c.cause.startswith(OF_TASK)
+)
+_DROP_ENDED = delete(reservations).where(
+    reservations.c.project == bindparam("in_project"),
+    or_(
+        reservations.c.released_at < bindparam("before"),
+        and_(reservations.c.expires_at < bindparam("before"), ~reservations.c.cause.startswith(OF_TASK)),
+    ),
 )
 _ASK_FOR = (
     update(reservations)
@@ -153,7 +187,7 @@ def reserve(
     """
     if not patterns:
         return
-    alone(connection, f"ownership:{project}")
+    alone(connection, lock_of(project))
     there = live(connection, project, moment)
     if len(there) + len(patterns) > MOST_LIVE:
         raise LimitReached(
@@ -165,6 +199,24 @@ def reserve(
     met = meeting(there, patterns)
     if met:
         raise _reserved(met)
+    enter(connection, project, holder, patterns, until=until, moment=moment)
+
+
+def lock_of(project: str) -> str:
+    """Return what whoever reserves in a project holds; see `storage.locks.alone`."""
+    return f"ownership:{project}"
+
+
+def enter(
+    connection: Connection,
+    project: str,
+    holder: Holder,
+    patterns: Sequence[Pattern],
+    *,
+    until: str,
+    moment: str,
+) -> None:
+    """Store reservations that meet none, as the caller has found while it was alone; see `reserve`."""
     rows = [
         {
             "project": project,
@@ -229,6 +281,27 @@ def renew(connection: Connection, project: str, agent: str, *, due: str, until: 
     return connection.execute(_RENEW, given).rowcount
 
 
+def prolong(connection: Connection, project: str, cause: str, until: str) -> None:
+    """Let what a task of the queue holds be shown to last as long as the task's lease."""
+    connection.execute(_PROLONG, {"in_project": project, "of_cause": cause, "until": until})
+
+
+def prolong_held(connection: Connection, project: str, by: str, session: str, until: str) -> None:
+    """Do so for all tasks that a principal's session holds."""
+    given = {"in_project": project, "of_holder": by, "of_session": session, "until": until}
+    connection.execute(_PROLONG_HELD, given)
+
+
+def release_queue(connection: Connection, *, by: str, moment: str) -> None:
+    """End what tasks of the queue hold, in every project of a store."""
+    connection.execute(_END_QUEUE.values(released_at=moment, released_by=by))
+
+
+def drop_ended(connection: Connection, project: str, before: str) -> int:
+    """Delete reservations that ended before a timestamp; return how many."""
+    return connection.execute(_DROP_ENDED, {"in_project": project, "before": before}).rowcount
+
+
 def ask_for(connection: Connection, wanted: Sequence[Reservation], *, asker: str, moment: str) -> None:
     """Note on reservations that an agent asks to have them."""
     for each in wanted:
@@ -262,7 +335,7 @@ def _reserved(met: Sequence[Reservation]) -> Conflict:
     return Conflict(
         "files_reserved",
         f"{first.agent} holds {', '.join(files[:3])} for {kind} {ident} until {first.expires_at[:16]}Z.",
-        "Wait for its MERGE, ask for the files with a DEPENDENCY that names them, or assign others.",
+        "Wait for its MERGE or the end of its task, ask for them with a DEPENDENCY that names them, or take others.",
         holder=first.agent,
         overlapping_files=files,
         **named,

@@ -9,6 +9,7 @@ since some file systems do; so two patterns meet rather once too often.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -111,6 +112,46 @@ def overlap(one: Pattern, other: Pattern) -> bool:
         todo += [step for step in steps if step not in seen]
         seen.update(steps)
     return False
+
+
+class Taken:
+    """Patterns that are taken, kept so that to ask whether another meets one costs little, however many they are.
+
+    Two patterns without a wildcard meet if one lies above the other or is it; only the rest is compared in pairs.
+
+    Attributes:
+        count: how many.
+    """
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self.count = 0
+        self._plain: dict[tuple[Part, ...], Pattern] = {}
+        self._above: set[tuple[Part, ...]] = set()
+        self._wild: list[Pattern] = []
+        for each in patterns:
+            self.add(each)
+
+    def add(self, pattern: Pattern) -> None:
+        """Take one more."""
+        self.count += 1
+        if not _is_plain(pattern):
+            self._wild.append(pattern)
+            return
+        self._plain[pattern.parts] = pattern
+        self._above.update(pattern.parts[:depth] for depth in range(len(pattern.parts) + 1))
+
+    def meets(self, pattern: Pattern) -> bool:
+        """Say whether there can be a file that the pattern means and one that is taken means too."""
+        if any(overlap(pattern, each) for each in self._wild):
+            return True
+        if not _is_plain(pattern):
+            return any(overlap(pattern, each) for each in self._plain.values())
+        depths = range(len(pattern.parts) + 1)
+        return pattern.parts in self._above or any(pattern.parts[:depth] in self._plain for depth in depths)
+
+
+def _is_plain(pattern: Pattern) -> bool:
+    return all(len(character) == 1 for part in pattern.parts for character in part)
 
 
 def _meet(one: Part, other: Part) -> bool:

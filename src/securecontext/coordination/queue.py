@@ -12,10 +12,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from securecontext.contracts.task import claims_within_bounds, hands_out_leases, names_a_role
-from securecontext.coordination import dependencies
+from securecontext.coordination import dependencies, task_files
 from securecontext.coordination.leases import LEASE
 from securecontext.coordination.retries import ATTEMPTS
 from securecontext.coordination.tasks import IN_PROJECT, TOP_PRIORITY, Origin, State, as_json, find, t
@@ -33,6 +45,7 @@ class NewTask:
         not_before: timestamp before which it is not handed out; None for at once.
         needs: tasks that must be done first, as (role, id).
         max_attempts: how often it is tried.
+        files: patterns, as `patterns.Pattern` has them, that whoever claims it has to itself.
     """
 
     role: str
@@ -42,6 +55,7 @@ class NewTask:
     not_before: str | None = None
     needs: Sequence[dependencies.Key] = ()
     max_attempts: int = ATTEMPTS
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ class Enqueued:
 
     Attributes:
         inserted: False where one of that project, role and id was there already, which stays as it is.
-        differs: whether that one has another payload.
+        differs: whether that one has another payload, or other files.
         state: where it stands now.
     """
 
@@ -73,42 +87,63 @@ class Claimed:
     until: str
     created_by: str
     trust: str
+    files: str | None = None
 
 
 # Written out, because SQLAlchemy says ON CONFLICT through each dialect alone, and a file does without the other one.
 _ENQUEUE = text(
     "INSERT INTO tasks (project, role, task_id, payload, urgency, state, not_before, due_at, max_attempts,"
-    " created_at, provenance, trust, created_by, session)"
+    " created_at, provenance, trust, created_by, session, files)"
     " VALUES (:project, :role, :task_id, :payload, :urgency, :state, :not_before, :due_at, :max_attempts,"
-    " :created_at, 'EXTRACTED', :trust, :created_by, :session)"
+    " :created_at, 'EXTRACTED', :trust, :created_by, :session, :files)"
     " ON CONFLICT (project, role, task_id) DO NOTHING RETURNING task"
 )
-_picked = (
-    select(t.task)
-    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"))
-    .order_by(t.urgency, t.task)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
-    .cte("picked")
-)
-_CLAIM = (
-    update(tasks)
-    .where(t.task.in_(select(_picked.c.task)))
-    .values(
-        state=State.CLAIMED.value,
-        fence=t.fence + 1,
-        attempts=t.attempts + 1,
-        claimed_by=bindparam("by"),
-        claimed_session=bindparam("in_session"),
-        claimed_at=bindparam("now"),
-        progress_at=bindparam("now"),
-        progress=None,
-        due_at=bindparam("until"),
+
+
+def _claiming(among: ColumnElement[bool]) -> Update:
+    """Return the claim of what is queued and among these."""
+    picked = (
+        select(t.task)
+        .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"), among)
+        .order_by(t.urgency, t.task)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+        .cte("picked")
     )
-    .returning(
-        t.task, t.role, t.task_id, t.payload, t.urgency, t.attempts, t.fence, t.due_at, t.created_by, t.trust
+    return (
+        update(tasks)
+        .where(t.task.in_(select(picked.c.task)))
+        .values(
+            state=State.CLAIMED.value,
+            fence=t.fence + 1,
+            attempts=t.attempts + 1,
+            claimed_by=bindparam("by"),
+            claimed_session=bindparam("in_session"),
+            claimed_at=bindparam("now"),
+            progress_at=bindparam("now"),
+            progress=None,
+            due_at=bindparam("until"),
+        )
+        .returning(
+            t.task, t.role, t.task_id, t.payload, t.urgency, t.attempts, t.fence, t.due_at, t.created_by,
+            t.trust, t.files,
+        )
+    )  # fmt: skip
+
+
+_with_files = tasks.alias("with_files")
+_NONE_NEEDS_FILES = ~exists(
+    select(_with_files.c.task).where(
+        _with_files.c.project == bindparam("in_project"),
+        _with_files.c.role == bindparam("of_role"),
+        _with_files.c.state == literal(State.QUEUED.value, literal_execute=True),
+        _with_files.c.files.is_not(None),
     )
 )
+_CLAIM = _claiming(t.files.is_(None))
+_CLAIM_SIMPLY = _claiming(and_(t.files.is_(None), _NONE_NEEDS_FILES))
+"""Where no task of the role needs files, which one statement finds out and claims by."""
+_CLAIM_WITH_FILES = _claiming(or_(t.files.is_(None), t.task.in_(bindparam("free", expanding=True))))
 
 
 def enqueue(connection: Connection, project: str, new: NewTask, origin: Origin, moment: datetime) -> Enqueued:
@@ -118,7 +153,7 @@ def enqueue(connection: Connection, project: str, new: NewTask, origin: Origin, 
         InvalidInput: ``dependency_cycle``.
     """
     key = (new.role, new.task_id)
-    payload = as_json(new.payload)
+    payload, files = as_json(new.payload), as_json(sorted(set(new.files))) if new.files else None
     needs = sorted(set(new.needs))
     free = True
     if needs:
@@ -141,11 +176,12 @@ def enqueue(connection: Connection, project: str, new: NewTask, origin: Origin, 
         "trust": origin.trust,
         "created_by": origin.created_by,
         "session": origin.session,
+        "files": files,
     }
     if connection.execute(_ENQUEUE, row).first() is None:
         there = find(connection, project, *key)
         assert there is not None  # noqa: S101 - for the type checker: it is what the row came into conflict with
-        return Enqueued(False, there.payload != payload, there.state)
+        return Enqueued(False, (there.payload, there.files) != (payload, files), there.state)
     if needs:
         dependencies.enter(connection, project, key, needs)
     return Enqueued(True, False, state)
@@ -157,7 +193,7 @@ def enqueue(connection: Connection, project: str, new: NewTask, origin: Origin, 
 def _hand_out(
     connection: Connection, project: str, role: str, holder: Origin, count: int, moment: str, until: str
 ) -> list[Claimed]:
-    given = {
+    given: dict[str, Any] = {
         "in_project": project,
         "of_role": role,
         "most": count,
@@ -166,7 +202,13 @@ def _hand_out(
         "now": moment,
         "until": until,
     }
-    rows = connection.execute(_CLAIM, given).all()
+    rows = connection.execute(_CLAIM_SIMPLY, given).all()
+    if not rows and task_files.any_waiting(connection, project, role):
+        free = task_files.free(connection, project, role, count, moment)
+        if free:
+            rows = connection.execute(_CLAIM_WITH_FILES, given | {"free": free}).all()
+        else:
+            rows = connection.execute(_CLAIM, given).all()
     claimed = [
         Claimed(
             row.task,
@@ -179,9 +221,14 @@ def _hand_out(
             row.due_at,
             row.created_by,
             row.trust,
+            row.files,
         )
         for row in rows
     ]
+    for each in claimed:
+        if each.files is not None:
+            key, by = (each.role, each.task_id), (holder.created_by, holder.session)
+            task_files.reserve(connection, project, key, each.files, by, until=until, moment=moment)
     return sorted(claimed, key=lambda each: (-each.priority, each.task))
 
 
@@ -196,6 +243,8 @@ def claim(
     lease: timedelta = LEASE,
 ) -> list[Claimed]:
     """Lease the next tasks of a role: highest priority first, oldest first within; fewer where there are no more.
+
+    A task whose files are reserved, for whomever, is passed over; those of the others are the holder's with the lease.
 
     Args:
         connection: in a transaction that writes.

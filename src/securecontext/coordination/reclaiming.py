@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
-from securecontext.coordination import dependencies
+from securecontext.coordination import dependencies, ownership, task_files
 from securecontext.coordination.leases import LEASE
 from securecontext.coordination.retries import LONGEST_PAUSE, is_spent
 from securecontext.coordination.tasks import IN_PROJECT, State, t
@@ -26,6 +26,7 @@ AT_ONCE: Final = 500
 """Tasks whose moment has come that one transaction looks at."""
 FENCES_AFTER_RESTORE: Final = 1_000_000
 """By how much fences rise where a database goes on from a backup: no fence that was handed out since counts again."""
+SYSTEM: Final = "system"
 LEASE_ENDED: Final = "the lease ended: its holder gave no sign of life"
 
 
@@ -46,7 +47,7 @@ class Settled:
         }
 
 
-_looked_at = select(t.task, t.role, t.task_id, t.state, t.attempts, t.max_attempts, t.fence)
+_looked_at = select(t.task, t.role, t.task_id, t.state, t.attempts, t.max_attempts, t.fence, t.files)
 _DUE = (
     _looked_at.where(IN_PROJECT, t.due_at.is_not(None), t.due_at <= bindparam("until"))
     .order_by(t.due_at, t.task)
@@ -113,6 +114,9 @@ def settle(connection: Connection, project: str, moment: datetime, *, whole: boo
         connection.execute(_LET_GO, [{"of_task": row.task} for row in rested])
     if ended:
         connection.execute(_SETTLE, [_after_its_lease(row, now) for row in ended])
+    held = [(row.role, row.task_id) for row in ended if row.files is not None]
+    if held:  # after the rows, so that those that are offered again count among what can have the files
+        released += task_files.release(connection, project, held, by=SYSTEM, moment=now)
     dead = [row for row in ended if is_spent(row.attempts, row.max_attempts)]
     back = [row for row in ended if not is_spent(row.attempts, row.max_attempts)]
     return Settled(
@@ -122,9 +126,10 @@ def settle(connection: Connection, project: str, moment: datetime, *, whole: boo
     )
 
 
-def start_over(connection: Connection) -> None:
+def start_over(connection: Connection, moment: datetime) -> None:
     """Let the queue of a database that goes on from a backup do so: no lease and no fence from before counts."""
     connection.execute(_END_ALL)
+    ownership.release_queue(connection, by=SYSTEM, moment=timestamp(moment))
     connection.execute(_RAISE_FENCES)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, update
 
+from securecontext.coordination import task_files
 from securecontext.coordination.leases import no_such_task
 from securecontext.coordination.tasks import IN_PROJECT, OF_KEY, State, find, t
 from securecontext.storage.tables import in_state, tasks
@@ -23,8 +24,13 @@ _ALL_DEAD = (
 )
 
 
-def requeue(connection: Connection, project: str, role: str, task_id: str) -> State:
-    """Queue a dead task anew with all its attempts, or take a claimed one from its holder; return where it stood.
+def requeue(
+    connection: Connection, project: str, role: str, task_id: str, *, by: str, moment: str
+) -> tuple[State, list[str]]:
+    """Queue a dead task anew with all its attempts, or take a claimed one, and its files, from its holder.
+
+    Returns:
+        Where it stood, and the roles that have tasks to offer now, one a task.
 
     Raises:
         NotFound: ``no_such_task``.
@@ -40,7 +46,8 @@ def requeue(connection: Connection, project: str, role: str, task_id: str) -> St
         "old_state": there.state.value,
     }
     if there.state in (State.DEAD, State.CLAIMED) and connection.execute(_AGAIN, given).first() is not None:
-        return there.state
+        freed = task_files.release(connection, project, [(role, task_id)], by=by, moment=moment)
+        return there.state, [role, *freed]
     raise Conflict(
         "not_requeued",
         f"The task {role}/{task_id} is {there.state}: there is nothing to bring back.",

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, delete, select, update
 
+from securecontext.coordination import task_files
 from securecontext.coordination.tasks import IN_PROJECT, State, r, t
-from securecontext.storage.tables import task_results, tasks
+from securecontext.storage.tables import in_state, task_results, tasks
 
 PURGED = "what it was to do was purged"
+PURGER = "system"
 
 
 class StoredTask(NamedTuple):
@@ -94,13 +96,17 @@ def withdraw(connection: Connection, project: str, session: str, by: str | None,
         .where(enqueued)
         .values(
             payload="{}",
+            files=None,
             state=case((ended, t.state), else_=State.DEAD.value),
             due_at=None,
             reason=case((ended, t.reason), else_=PURGED),
             ended_at=case((ended, t.ended_at), else_=moment),
         )
     )
+    named = select(t.role, t.task_id).where(enqueued, in_state("claimed"))
+    held = [(role, task_id) for role, task_id in connection.execute(named, given)]
     connection.execute(update(tasks).where(worked).values(progress=None, reason=None), given)
+    task_files.release(connection, project, held, by=by or PURGER, moment=moment)
     return (
         connection.execute(blank, given).rowcount
         + connection.execute(delete(task_results).where(results)).rowcount

@@ -59,6 +59,7 @@ class Task:
         claimed_by: the principal of its newest claim.
         progress_at: when that agent itself last said that it works on it.
         reason: why its last attempt failed.
+        files: JSON list of the patterns that a claim reserves; None for none.
         needs: tasks that it waits for, as ``role/id``; only those that are not done.
     """
 
@@ -83,6 +84,7 @@ class Task:
     ended_at: str | None
     created_by: str
     trust: str
+    files: str | None = None
     needs: Sequence[str] = ()
 
 
@@ -110,12 +112,18 @@ class Count:
 COLUMNS = (
     t.task, t.role, t.task_id, t.state, t.urgency, t.payload, t.not_before, t.due_at, t.attempts, t.max_attempts,
     t.fence, t.claimed_by, t.claimed_session, t.claimed_at, t.progress_at, t.progress, t.reason, t.created_at,
-    t.ended_at, t.created_by, t.trust,
+    t.ended_at, t.created_by, t.trust, t.files,
 )  # fmt: skip
+FIRST: Final = (TOP_PRIORITY + 1, 0)
+"""Priority and number of a task that would stand before all others."""
 IN_PROJECT = t.project == bindparam("in_project")
 OF_KEY = and_(IN_PROJECT, t.role == bindparam("of_role"), t.task_id == bindparam("of_id"))
 _FIND = select(*COLUMNS).where(OF_KEY)
-_OF_STATE = select(*COLUMNS).where(IN_PROJECT, t.state == bindparam("of_state"))
+_BEHIND = or_(
+    t.urgency > bindparam("behind_urgency"),
+    and_(t.urgency == bindparam("behind_urgency"), t.task > bindparam("behind_task")),
+)
+_OF_STATE = select(*COLUMNS).where(IN_PROJECT, t.state == bindparam("of_state"), _BEHIND)
 _LIST = _OF_STATE.order_by(t.urgency, t.task).limit(bindparam("most"))
 _LIST_OF_ROLE = (
     _OF_STATE.where(t.role == bindparam("of_role")).order_by(t.urgency, t.task).limit(bindparam("most"))
@@ -125,6 +133,9 @@ _HELD = (
     .where(IN_PROJECT, t.claimed_by == bindparam("of_holder"), in_state("claimed"))
     .order_by(t.claimed_at, t.task)
     .limit(bindparam("most"))
+)
+_COUNT_HELD = select(func.count()).where(
+    IN_PROJECT, t.claimed_by == bindparam("of_holder"), in_state("claimed")
 )
 _FAILED = func.sum(case((and_(t.attempts > 0, t.reason.is_not(None)), 1), else_=0))
 _COUNT = (
@@ -154,10 +165,14 @@ _RESULT = select(r.result, r.artefacts, r.created_at, r.created_by, r.trust).whe
 _TIMED = select(t.task).where(IN_PROJECT, t.due_at.is_not(None)).limit(1)
 _BLOCKED = select(t.task).where(IN_PROJECT, in_state("blocked")).limit(1)
 _OPEN = select(t.task).where(IN_PROJECT, t.ended_at.is_(None)).limit(1)
-_QUEUED = select(t.task).where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued")).limit(1)
+_QUEUED = (
+    select(t.task)
+    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"), t.files.is_(None))
+    .limit(1)
+)
 _READY = (
     select(t.task)
-    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"))
+    .where(IN_PROJECT, t.role == bindparam("of_role"), in_state("queued"), t.files.is_(None))
     .order_by(t.urgency, t.task)
     .limit(bindparam("most"))
 )
@@ -186,10 +201,17 @@ def find(connection: Connection, project: str, role: str, task_id: str) -> Task 
 
 
 def in_state_of(
-    connection: Connection, project: str, state: State, *, role: str | None = None, most: int = 100
+    connection: Connection,
+    project: str,
+    state: State,
+    *,
+    role: str | None = None,
+    behind: tuple[int, int] = FIRST,
+    most: int = 100,
 ) -> list[Task]:
-    """Return tasks in a state, in the order in which they are or would be claimed."""
-    given = {"in_project": project, "of_state": state.value, "most": most}
+    """Return tasks in a state, in the order in which they are or would be claimed, behind one of them."""
+    given: dict[str, Any] = {"in_project": project, "of_state": state.value, "most": most}
+    given |= {"behind_urgency": TOP_PRIORITY - behind[0], "behind_task": behind[1]}
     query, more = (_LIST, {}) if role is None else (_LIST_OF_ROLE, {"of_role": role})
     return [task_of(row) for row in connection.execute(query, given | more)]
 
@@ -198,6 +220,12 @@ def held_by(connection: Connection, project: str, holder: str, most: int = 100) 
     """Return what a principal holds, the oldest claim first."""
     given = {"in_project": project, "of_holder": holder, "most": most}
     return [task_of(row) for row in connection.execute(_HELD, given)]
+
+
+def count_held_by(connection: Connection, project: str, holder: str) -> int:
+    """Return how many tasks a principal holds."""
+    given = {"in_project": project, "of_holder": holder}
+    return int(connection.execute(_COUNT_HELD, given).scalar_one())
 
 
 def counts(connection: Connection, project: str) -> list[Count]:
@@ -227,7 +255,7 @@ def any_open(connection: Connection, project: str) -> bool:
 
 
 def any_ready(connection: Connection, project: str, role: str, moment: str) -> bool:
-    """Say whether a claim would find a task: one that is queued, or whose moment has come."""
+    """Say whether a claim would find a task: one that is queued and needs no files, or whose moment has come."""
     given = {"in_project": project, "of_role": role}
     return (
         connection.execute(_QUEUED, given).first() is not None
@@ -236,7 +264,10 @@ def any_ready(connection: Connection, project: str, role: str, moment: str) -> b
 
 
 def are_the_first(connection: Connection, project: str, role: str, count: int) -> bool:
-    """Say whether so many new tasks of a role are all that are ready: its queue was empty."""
+    """Say whether so many new tasks of a role are all that are ready: its queue was empty.
+
+    Those that need files do not count: it may be files that they wait for.
+    """
     given = {"in_project": project, "of_role": role, "most": count + 1}
     return len(connection.execute(_READY, given).all()) <= count
 

@@ -31,6 +31,8 @@ _LOOK_AHEAD = 4_000
 _FILE_KEYS = ("file_path", "notebook_path", "path")
 _UNCHECKED = 3
 """The exit code that tells the hook of a write that nobody could look; it knows how strict its user is."""
+_UNDELIVERED = 9
+"""The exit code that tells the hook of what could not be handed on to where it is kept: the hook spools it."""
 _OWN_TOOLS = "mcp__plugin_securecontext_zc-ctx__"
 
 
@@ -83,7 +85,7 @@ def answer(corridor: Corridor, caller: Caller, event: str, payload: dict[str, An
         return HookAnswer(
             refused=InvalidInput("unknown_event", "No hook has this event.", "Run `zc install claude-code`.")
         )
-    if caller.project is None:
+    if not caller.has_project:
         return OPEN if caller.trouble is None else refused(event, caller.trouble)
     return handler(corridor, in_session(caller, payload), payload)
 
@@ -276,7 +278,10 @@ def _note(
     corridor: Corridor, caller: Caller, operation: str, arguments: dict[str, object], key: str = ""
 ) -> HookAnswer:
     done = _call(corridor, caller, operation, arguments, key)
-    return OPEN if done.error is None else HookAnswer(trouble=done.error)
+    if done.error is None:
+        return OPEN
+    undelivered = done.error.code == "upstream_unreachable"
+    return HookAnswer(_UNDELIVERED if undelivered else 0, trouble=done.error)
 
 
 def _call(

@@ -1,9 +1,9 @@
 """Who may come in: every request passes here before anything else of this door sees it.
 
-In this order: the Host is a loopback name with our port (DNS rebinding), the Origin is ours (a page of somebody else
-in the user's browser), the service is not about to end, the bearer token is right (every path but ``/health``): the
-door's own, which is the user's programs', or an agent's session token; a POST is JSON and not too large. There are no
-CORS headers: no page of another origin is to read an answer.
+In this order: the Host is a name of ours (DNS rebinding), the Origin is ours (a page of somebody else in the user's
+browser), the service is not about to end, the bearer token is right (every path but ``/health``): the door's own, which
+is that of the user's programs on this machine, or an agent's session token; a POST is JSON and not too large. There
+are no CORS headers: no page of another origin is to read an answer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.tokens import Claims, is_token
+from securecontext.http import request_id
 from securecontext.http.body import header_values, whole_body
 from securecontext.http.callers import CLAIMS
 from securecontext.http.problem import problem
+from securecontext.http.reach import Reach
 from securecontext.types.errors import Denied, Unauthenticated, Unavailable, ZcError
 
 OPEN_PATHS = frozenset({"/health"})
+ADMITTED = "securecontext.admitted"
+"""Stands in the scope of a request that showed a token which counts."""
+STREAMS = frozenset({"/mcp", "/api/v1/events"})
+"""A GET of these may last as long as its client."""
 
 
 class Enter(Protocol):
@@ -43,7 +49,7 @@ class Guard:
         inner: the door's application.
         token: opens the door.
         identify: checks session tokens, which open it too.
-        port: the port that we listen on.
+        reach: by which names and from where it is reached.
         enter: told of each refusal.
         present: held while an admitted request is under way, so that the service knows of its client.
     """
@@ -54,15 +60,14 @@ class Guard:
         *,
         token: DoorToken,
         identify: Identify,
-        port: int,
+        reach: Reach,
         enter: Enter,
         present: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._inner = inner
         self._token = token
         self._identify = identify
-        self._hosts = loopback_hosts(port)
-        self._origins = frozenset(f"http://{host}" for host in self._hosts)
+        self._reach = reach
         self._enter = enter
         self._present = present
         self._closing = False
@@ -83,6 +88,10 @@ class Guard:
         """Admit a request or answer it with a problem."""
         if scope["type"] != "http":  # there are neither web sockets nor a lifespan here
             return
+        with request_id.named(scope) as ident:
+            await self._attend(scope, receive, request_id.telling(ident, send))
+
+    async def _attend(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = False
         try:
             await self._admit(scope)
@@ -95,14 +104,13 @@ class Guard:
         except ZcError as error:
             if not isinstance(error, Unavailable):
                 await self._enter(error, scope, known=known)
-            headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
-            await problem(error, _STATUS.get(error.code, 0), headers)(scope, receive, send)
+            await problem(error, _STATUS.get(error.code, 0))(scope, receive, send)
             return
         if scope["path"] in OPEN_PATHS:
             await self._inner(scope, receive, send)
             return
         with self._present():
-            if scope["method"] == "GET":  # maybe a stream that lasts as long as its client
+            if scope["method"] == "GET" and scope["path"] in STREAMS:
                 await self._inner(scope, receive, send)
                 return
             self._calls += 1
@@ -116,13 +124,13 @@ class Guard:
 
     async def _admit(self, scope: Scope) -> None:
         hosts = header_values(scope, b"host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+        if len(hosts) != 1 or hosts[0].lower() not in self._reach.hosts:
             raise Denied(
                 "foreign_host",
                 "The request's Host is not this service.",
                 "Use the address that `zc service status` shows.",
             )
-        if not all(origin.lower() in self._origins for origin in header_values(scope, b"origin")):
+        if not all(origin.lower() in self._reach.origins for origin in header_values(scope, b"origin")):
             raise Denied(
                 "foreign_origin",
                 "The request comes from a page of another origin.",
@@ -130,8 +138,9 @@ class Guard:
             )
         if self._closing:
             raise Unavailable("service_stopping", "The service is ending.", "Call again in a second.")
-        if scope["path"] not in OPEN_PATHS:
+        if scope["path"] not in OPEN_PATHS or header_values(scope, b"authorization"):
             await self._authenticate(scope)
+            scope[ADMITTED] = True
 
     async def _authenticate(self, scope: Scope) -> None:
         shown = header_values(scope, b"authorization")
@@ -146,7 +155,7 @@ class Guard:
             elif is_token(token):
                 scope[CLAIMS] = await self._identify(token, scope)
                 return
-            elif self._token.matches(token):
+            elif self._reach.is_local(scope) and self._token.matches(token):
                 return
             else:
                 reason = "wrong"
@@ -160,8 +169,3 @@ class Guard:
 
 _STATUS = {"too_large": 413, "wrong_content_type": 415}
 """Refusals whose status says more than that of their class."""
-
-
-def loopback_hosts(port: int) -> frozenset[str]:
-    """Return what the Host header of a request to us may say."""
-    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))

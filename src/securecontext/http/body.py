@@ -7,8 +7,11 @@ from collections.abc import Iterable
 
 from starlette.types import Message, Receive, Scope
 
-from securecontext.boundaries.limits import HTTP_BODY_BYTES
+from securecontext.boundaries.limits import HTTP_BODY_BYTES, REST_BODY_BYTES
+from securecontext.pipeline.passing import PATH
 from securecontext.types.errors import InvalidInput
+
+MCP = "/mcp"
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:
@@ -28,14 +31,12 @@ async def whole_body(scope: Scope, receive: Receive) -> Receive | None:
         raise InvalidInput(
             "wrong_content_type", "The body is not sent as JSON.", "Send `Content-Type: application/json`."
         )
+    most = HTTP_BODY_BYTES if scope["path"] in (MCP, PATH) else REST_BODY_BYTES
     too_large = InvalidInput(
-        "too_large",
-        f"The body is longer than {HTTP_BODY_BYTES} bytes.",
-        "Send less at once.",
-        limit=HTTP_BODY_BYTES,
+        "too_large", f"The body is longer than {most} bytes.", "Send less at once.", limit=most
     )
     for length in header_values(scope, b"content-length"):
-        if length.isascii() and length.isdigit() and int(length[:20]) > HTTP_BODY_BYTES:
+        if length.isascii() and length.isdigit() and int(length[:20]) > most:
             raise too_large
     body = bytearray()
     while True:
@@ -43,7 +44,7 @@ async def whole_body(scope: Scope, receive: Receive) -> Receive | None:
         if message["type"] != "http.request":
             return None
         body += message.get("body", b"")
-        if len(body) > HTTP_BODY_BYTES:
+        if len(body) > most:
             raise too_large
         if not message.get("more_body", False):
             break

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.policy import Standing, other_project
 from securecontext.boundaries.tokens import Claims
+from securecontext.http.asked import OUR_QUERY, one_of_query, query_of
 from securecontext.http.body import header_values
 from securecontext.pipeline.callers import Caller, introduce, principal_of
 from securecontext.pipeline.world import World
-from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.types.errors import Denied, InvalidInput, NotFound
 
 PRINCIPAL = "token:http"
 """The authenticated identity of whoever shows the door's token, for the ledger."""
@@ -24,10 +24,18 @@ PROJECT = "X-ZC-Project"
 AGENT = "X-ZC-Agent"
 KEY = "Idempotency-Key"
 KEY_CHARACTERS = 200
-QUERY_FIELDS = 20
 
 
-def caller_of(world: World, scope: Scope, token: DoorToken, standing: Standing, session: str = "") -> Caller:
+def caller_of(
+    world: World,
+    scope: Scope,
+    token: DoorToken,
+    standing: Standing,
+    session: str = "",
+    *,
+    project: str = "",
+    agent: str = "",
+) -> Caller:
     """Return the caller of a request. Blocks: a folder that is new gets a project.
 
     Args:
@@ -36,19 +44,24 @@ def caller_of(world: World, scope: Scope, token: DoorToken, standing: Standing, 
         token: what it was admitted by.
         standing: in what capacity this path is called.
         session: the session that the protocol knows; by default one for each token.
+        project: folder that the request names in its body.
+        agent: notebook that it names there.
 
     Raises:
+        Unauthenticated: it names another project than its session token does.
         Denied: it names another agent than its session token does.
         InvalidInput: it names an agent by a name that no agent can have, or says something twice.
     """
     claims: Claims | None = scope.get(CLAIMS)
+    agent = _agreed(one_value(scope, AGENT), agent, AGENT)
     if claims is not None:
-        return Caller(principal_of(claims, "http", one_value(scope, AGENT)), world.project(claims.ph))
-    project = _project(scope)
+        _refuse_other_project(world, claims, project)
+        return Caller(principal_of(claims, "http", agent), world.project(claims.ph))
+    project = _agreed(_project(scope), project, PROJECT)
     relative = bool(project) and not Path(project).is_absolute()
     headers = {
         "session": session_name(token, session),
-        "agent": one_value(scope, AGENT),
+        "agent": agent,
         "project-path": "" if relative else project,
     }
     caller = introduce(world, standing, "http", PRINCIPAL, headers)
@@ -68,10 +81,36 @@ def session_claims(world: World, shown: str, scope: Scope) -> Claims:
         InvalidInput: the request says something twice.
     """
     claims = world.credentials.identify(shown)
-    path = _project(scope)
+    _refuse_other_project(world, claims, _project(scope))
+    return claims
+
+
+def speaker(world: World, shown: str, scope: Scope) -> Claims:
+    """Return the same of a token that a request shows in its body. Blocks.
+
+    Raises:
+        Unauthenticated: it does not count.
+        Denied: ``two_tokens``: the request was let in by the session token of another agent.
+    """
+    before: Claims | None = scope.get(CLAIMS)
+    claims = session_claims(world, shown, scope)
+    if before is not None and before.tid != claims.tid:
+        raise Denied("two_tokens", "The request shows two session tokens.", "Show the one of who speaks.")
+    return claims
+
+
+def _refuse_other_project(world: World, claims: Claims, path: str) -> None:
     if path and _project_at(world, path) != claims.ph:
         raise other_project()
-    return claims
+
+
+def _agreed(first: str, second: str, name: str) -> str:
+    """Return what a request says in its head or in its body."""
+    if first and second and first != second:
+        raise InvalidInput(
+            "said_twice", f"{name} and the request's fields say two things.", "Say it once.", field=name
+        )
+    return first or second
 
 
 def _project_at(world: World, path: str) -> str | None:
@@ -85,7 +124,7 @@ def _project_at(world: World, path: str) -> str | None:
 
 def _project(scope: Scope) -> str:
     """Return the folder that a request names as its project's; empty where it names none."""
-    asked = _query(scope, "project")
+    asked = one_of_query(query_of(scope).get(OUR_QUERY, [""]), OUR_QUERY)
     return one_value(scope, PROJECT) or asked
 
 
@@ -120,20 +159,4 @@ def one_value(scope: Scope, name: str) -> str:
     values = header_values(scope, name.lower().encode())
     if len(values) > 1:
         raise InvalidInput("repeated_header", f"{name} is sent more than once.", "Send it once.", field=name)
-    return values[0] if values else ""
-
-
-def _query(scope: Scope, name: str) -> str:
-    text = scope.get("query_string", b"").decode("ascii", "replace")
-    try:
-        values = parse_qs(text, errors="surrogateescape", max_num_fields=QUERY_FIELDS).get(name, [])
-    except ValueError as error:
-        raise InvalidInput(
-            "too_many_fields",
-            f"The query has more than {QUERY_FIELDS} fields.",
-            "Send arguments in the body.",
-            limit=QUERY_FIELDS,
-        ) from error
-    if len(values) > 1:
-        raise InvalidInput("repeated_query", f"{name} is asked more than once.", "Send it once.", field=name)
     return values[0] if values else ""

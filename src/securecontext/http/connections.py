@@ -7,6 +7,7 @@ many. Without a bound here a stranger could take the last one from all doors.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import h11
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from securecontext.boundaries.limits import FILES_FOR_HTTP, HTTP_CONNECTIONS
 from securecontext.boundaries.usage import within_files
+from securecontext.http import request_id
 from securecontext.http.problem import problem
 from securecontext.types.errors import InvalidInput
 
@@ -129,7 +131,8 @@ class Connection(H11Protocol):
             "Send HTTP/1.1 with one Host header and one right Content-Length.",
         )
         answer = problem(refused)
-        headers = [*answer.raw_headers, (b"connection", b"close")]
+        ident = json.loads(bytes(answer.body))["request_id"].encode()
+        headers = [*answer.raw_headers, (request_id.HEADER.encode(), ident), (b"connection", b"close")]
         for event in (
             h11.Response(status_code=answer.status_code, headers=headers, reason=b"Bad Request"),
             h11.Data(data=bytes(answer.body)),

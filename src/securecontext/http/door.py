@@ -1,4 +1,4 @@
-"""Serving HTTP on loopback inside the service's own event loop."""
+"""Serving HTTP, by default on loopback, inside the service's own event loop."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ from securecontext.http.api import Run, make_api
 from securecontext.http.auth import Guard
 from securecontext.http.callers import session_claims
 from securecontext.http.connections import Connection, Room, most_connections
+from securecontext.http.events import Events
+from securecontext.http.gateways import passed_on
 from securecontext.http.protocol import Explain
+from securecontext.http.reach import is_loopback, reach_of, refuse_bad_certificate
 from securecontext.http.refusals import Refusals
 from securecontext.http.streams import NoMessage, Streams, who_calls
 from securecontext.pipeline.callers import Caller
+from securecontext.pipeline.passing import PATH
 from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable, ZcError
 
 log = logging.getLogger("securecontext.http")
-ADDRESS = "127.0.0.1"
 BACKLOG = 128
 """Connections that are accepted in one go at most, before the first of them has its place."""
 CLOSE_SECONDS = 5.0
@@ -71,8 +74,9 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
         Unavailable: no port can be had, or the token's file cannot be used.
     """
     token = await around.run(app.door_token)
-    listening = listening_socket(settings.http_port or 0)
-    port = int(listening.getsockname()[1])
+    refuse_bad_certificate(settings)
+    listening = listening_socket(settings.http_port or 0, settings.http_host)
+    reach = reach_of(settings, int(listening.getsockname()[1]))
     refusals = Refusals(lambda: app.machine, token, around.run)
 
     async def enter(error: ZcError, context: Any) -> None:
@@ -83,11 +87,14 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
         return claims
 
     tools = around.make_server(app.corridor, around.run, who_calls(app, token), enter)
-    streams = Streams(tools, port, around.no_message, around.explain, refusals.enter)
-    api = make_api(app, app.corridor, token, around.run, refusals.enter)
+    streams = Streams(tools, reach, around.no_message, around.explain, refusals.enter)
+    events = Events(app, app.corridor, token, around.run, refusals.enter)
+    api = make_api(app, app.corridor, token, around.run, refusals.enter, events)
     api.router.routes.append(Route("/mcp", endpoint=streams, include_in_schema=False))
+    passing = passed_on(app, app.corridor, around.run, refusals.enter)
+    api.router.routes.append(Route(PATH, endpoint=passing, methods=["POST"], include_in_schema=False))
     guard = Guard(
-        api, token=token, identify=identify, port=port, enter=refusals.enter, present=around.present
+        api, token=token, identify=identify, reach=reach, enter=refusals.enter, present=around.present
     )
     connection: Any = partial(Connection, Room(most_connections()))
     server = _Server(
@@ -102,6 +109,8 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
             server_header=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=1,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
         )
     )
     async with contextlib.AsyncExitStack() as stack:
@@ -109,8 +118,9 @@ async def serve(app: App, settings: Settings, around: Surroundings) -> None:
         serving = asyncio.create_task(server.serve([listening]))
         stack.push_async_callback(_end, server, serving)
         await stack.enter_async_context(streams.run())  # left first: its streams end before the server does
+        stack.callback(events.close)
         stack.push_async_callback(guard.close, CLOSE_SECONDS)
-        around.tell(f"http://{ADDRESS}:{port}")
+        around.tell(reach.url)
         await asyncio.shield(serving)
 
 
@@ -128,22 +138,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listening_socket(port: int) -> socket.socket:
-    """Return a listening socket on loopback; a free port is taken where the wanted one cannot be had.
+def listening_socket(port: int, host: str) -> socket.socket:
+    """Return a listening socket; on loopback a free port is taken where the wanted one cannot be had.
 
     Args:
         port: the wanted port; 0 for any.
+        host: the address.
 
     Raises:
-        Unavailable: not even a free port can be had.
+        Unavailable: not even a free port can be had; for other hosts, that very port.
     """
-    wanted = (port, 0) if port else (0,)
+    wanted = (port, 0) if port and is_loopback(host) else (port,)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for number in wanted:
         # With the protocol named, asyncio switches Nagle's algorithm off; left at 0, each answer waits 40 ms.
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((ADDRESS, number))
+            listening.bind((host, number))
             listening.listen(1024)
         except OSError as error:
             listening.close()
@@ -152,5 +164,7 @@ def listening_socket(port: int) -> socket.socket:
         listening.setblocking(False)
         return listening
     raise Unavailable(
-        "no_port", "No loopback port can be had for the HTTP door.", "Set ZC_HTTP_PORT=off to do without it."
+        "no_port",
+        "The HTTP door's port cannot be had.",
+        "Set ZC_HTTP_PORT to another one, or off to do without it.",
     )

@@ -8,10 +8,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from securecontext.types.errors import ZcError
+from securecontext.http import request_id
+from securecontext.types.errors import Unauthenticated, ZcError
 
 MEDIA_TYPE = "application/problem+json"
-_TITLES = {
+EXTENSIONS = ("holder", "overlapping_files", "conflicting_broadcast_id", "conflicting_task_id")
+"""Details of a conflict over files that stand beside the members that every problem has, too."""
+TITLES = {
     400: "Bad input",
     401: "Not authenticated",
     403: "Not allowed",
@@ -38,14 +41,18 @@ def problem(error: ZcError, status: int = 0, headers: dict[str, str] | None = No
     number = status or error.http_status
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": _TITLES.get(number, "Refused"),
+        "title": TITLES.get(number, "Refused"),
         "status": number,
         "detail": error.message,
         "code": error.code,
         "hint": error.hint,
+        "request_id": request_id.current(),
     }
     if error.details:
         body["details"] = error.details
+        body |= {name: error.details[name] for name in EXTENSIONS if name in error.details}
+    if isinstance(error, Unauthenticated):
+        headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
     if wait := error.details.get("retry_after_ms"):
         headers = {**(headers or {}), "Retry-After": str(math.ceil(wait / 1000))}
     return Response(json.dumps(body), number, headers, MEDIA_TYPE)
@@ -53,7 +60,7 @@ def problem(error: ZcError, status: int = 0, headers: dict[str, str] | None = No
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "hint"],
+    "required": ["type", "title", "status", "detail", "code", "hint", "request_id"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
         "title": {"type": "string"},
@@ -61,7 +68,12 @@ SCHEMA: dict[str, Any] = {
         "detail": {"type": "string", "description": "one plain sentence"},
         "code": {"type": "string", "description": "stable, for programs"},
         "hint": {"type": "string", "description": "the next step"},
+        "request_id": {"type": "string", "description": "the name of the request, as in its header"},
         "details": {"type": "object", "additionalProperties": True},
+        "holder": {"type": "string", "description": "agent that holds files"},
+        "overlapping_files": {"type": "array", "items": {"type": "string"}},
+        "conflicting_broadcast_id": {"type": "integer"},
+        "conflicting_task_id": {"type": "string"},
     },
 }
 """The body's schema, for OpenAPI."""

@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.tokens import Claims
+from securecontext.http import request_id
 from securecontext.http.callers import CLAIMS, session_name
 from securecontext.http.callers import PRINCIPAL as HOLDER
 from securecontext.pipeline.refusals import SESSION, RefusalLog, kind_of
@@ -70,6 +71,7 @@ def draft_of(error: ZcError, scope: Scope, stream: tuple[str, str], left_out: in
         "outcome": error.code,
         "method": method if method in _METHODS else "other",
         "arguments": {},
+        "request": request_id.current(),
     }
     if reason := error.details.get("reason"):
         body["reason"] = reason

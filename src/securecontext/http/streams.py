@@ -24,9 +24,10 @@ from starlette.types import Message, Receive, Scope, Send
 from securecontext.boundaries.identity.door_token import DoorToken
 from securecontext.boundaries.limits import HTTP_BODY_BYTES
 from securecontext.boundaries.policy import Standing
-from securecontext.http.auth import Enter, loopback_hosts
+from securecontext.http.auth import Enter
 from securecontext.http.callers import caller_of, one_value
 from securecontext.http.protocol import Explain, explained
+from securecontext.http.reach import Reach
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.world import World
 from securecontext.types.errors import ZcError
@@ -61,26 +62,25 @@ class Streams(StreamableHTTPSessionManager):
 
     Args:
         server: the SDK's server with our tools.
-        port: the port that we listen on.
+        reach: by which names it is reached.
         no_message: looks at what the SDK would take for something else.
         explain: puts what the SDK refuses into our words.
         enter: told of what is refused here.
     """
 
     def __init__(
-        self, server: Server[Any], port: int, no_message: NoMessage, explain: Explain, enter: Enter
+        self, server: Server[Any], reach: Reach, no_message: NoMessage, explain: Explain, enter: Enter
     ) -> None:
         self._no_message = no_message
         self._explain = explain
         self._enter = enter
         self._events = Events(KEPT_EVENTS, KEPT_BYTES)
-        hosts = sorted(loopback_hosts(port))
         super().__init__(
             server,
             security_settings=TransportSecuritySettings(
                 enable_dns_rebinding_protection=True,
-                allowed_hosts=hosts,
-                allowed_origins=[f"http://{host}" for host in hosts],
+                allowed_hosts=sorted(reach.hosts),
+                allowed_origins=sorted(reach.origins),
             ),
             retry_interval=RETRY_MILLISECONDS,
             max_request_body_size=HTTP_BODY_BYTES,

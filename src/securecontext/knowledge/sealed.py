@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, select
 from securecontext.boundaries.keyring.bodies import Bodies, Body, document_place, fact_place
 from securecontext.boundaries.sight import Sight
 from securecontext.knowledge.chunks import Chunk, split
+from securecontext.storage.acting import SURVEY, raised
 from securecontext.storage.analyser import tokens
 from securecontext.storage.tables import documents, facts, is_sealed
 from securecontext.types.errors import ZcError
@@ -92,7 +93,8 @@ def look(
     """
     out = Looked()
     if sight.elsewhere:
-        out.left = _count(connection, project)
+        with raised(connection, SURVEY):
+            out.left = _count(connection, project)
         return out
     room = MOST_CHARACTERS
     wanted = _wanted(connection, project, sight)

@@ -61,7 +61,7 @@ def make_server(corridor: Corridor, run: Run, who: Callable[[Any], Caller], ente
             await enter(error, context)
             told = types.ErrorData(code=INVALID_REQUEST, message=error.message, data=error.as_dict())
             raise MCPError.from_error_data(told) from error
-        return types.ListToolsResult(tools=listed_tools(caller.principal))
+        return types.ListToolsResult(tools=listed_tools(caller.listed_as or caller.principal))
 
     async def on_call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         meta = params.meta or {}

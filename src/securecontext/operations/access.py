@@ -1,4 +1,7 @@
-"""Session tokens: issue, revoke, list. An orchestrator does it within its project; a person as unlocked operator."""
+"""Session tokens: issue, revoke, list, verify.
+
+An orchestrator does it within its project; a person as unlocked operator. Whoever has a token may verify it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from securecontext.boundaries import tokens
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.policy import OPERATOR, Permission, Policy, Role, Standing
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
-from securecontext.pipeline.world import Project
-from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.world import Project, World
+from securecontext.types.errors import InvalidInput, NotFound, Unauthenticated
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import clean_agent_id
 
@@ -148,6 +152,59 @@ def revoke(context: Context, given: RevokeInput) -> RevokeOutput:
         issued_by_them=revoked.issued,
         active=token_register.count(context.connection, project.id, context.moment),
     )
+
+
+class VerifyInput(Input):
+    """Arguments of token.verify."""
+
+    token: Annotated[str, Field(max_length=tokens.CHARACTERS), fields.Credential()]
+
+
+class Payload(Output):
+    """What a token says; see `boundaries.tokens.Claims`."""
+
+    tid: str
+    aid: str
+    role: str
+    sid: str
+    iat: int
+    exp: int
+
+
+class VerifyOutput(Output):
+    """Whether a token counts here and now, why not, and what it says."""
+
+    valid: bool
+    reason: str = ""
+    payload: Payload | None = None
+
+
+def _verify(world: World, asker: Asker, given: VerifyInput) -> VerifyOutput:
+    """Look at a token; of one that belongs elsewhere nothing is told."""
+    try:
+        claims = world.credentials.identify(given.token)
+    except Unauthenticated as error:
+        return VerifyOutput(valid=False, reason=error.code)
+    if asker.project is None or claims.ph != asker.project.id:
+        return VerifyOutput(valid=False, reason="token_of_other_project")
+    said = {name: getattr(claims, name) for name in ("tid", "aid", "sid", "iat", "exp")}
+    return VerifyOutput(valid=True, payload=Payload(**said, role=str(claims.role)))
+
+
+@operation(
+    "token.verify",
+    permission=Permission.STATUS_READ,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    on_machine=True,
+    prepare=_verify,
+    render=lambda out: "The token counts." if out.valid else f"The token does not count: {out.reason}.",
+)
+def verify_token(context: Context, given: VerifyInput) -> VerifyOutput:
+    """Say whether a session token counts in this project, and what it says."""
+    _project(context)
+    done: VerifyOutput = context.prepared
+    return done
 
 
 class TokenLine(Output):

@@ -12,6 +12,7 @@ from securecontext.knowledge import archive
 from securecontext.operations.memory import scrub
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import DEFAULT
 from securecontext.types.errors import Conflict, NotFound
 from securecontext.validators.input import one_line
@@ -128,6 +129,7 @@ class ForgotDocument(Output):
 
 @operation(
     "archive.forget",
+    duty=KEEP,
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.DESTROYS,
     render=lambda out: f"Forgot {one_line(out.source, SHOWN)} ({out.id}).",

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import Staged, World
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ledger import EntryDraft
@@ -76,6 +76,7 @@ def _make(world: World, asker: Asker, given: BackupInput) -> BackupOutput:
 
 @operation(
     "backup",
+    host=Host.HERE,
     permission=Permission.BACKUP_MAKE,
     effects=Effects.READS,
     render=_render_made,
@@ -164,6 +165,7 @@ def _drop(world: World, staged: Staged | None) -> None:
 
 @operation(
     "restore",
+    host=Host.HERE,
     permission=Permission.BACKUP_RESTORE,
     effects=Effects.DESTROYS,
     render=_render_restored,

@@ -14,13 +14,23 @@ from securecontext.coordination.broadcasts import Sender
 from securecontext.coordination.messages import Message, MessageType
 from securecontext.coordination.patterns import Pattern
 from securecontext.operations.memory import redaction_note
-from securecontext.operations.owned_files import pattern_within
+from securecontext.operations.owned_files import localized
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
+from securecontext.pipeline.operation import (
+    Asker,
+    Asking,
+    Context,
+    Effects,
+    Input,
+    Output,
+    Redaction,
+    operation,
+)
 from securecontext.pipeline.world import World
 from securecontext.types.errors import Denied, InvalidInput
 from securecontext.types.ids import timestamp
 
+_FILE_LISTS = ("files", "file_ownership_exclusive", "file_ownership_read_only")
 Agents = Annotated[
     list[str] | None,
     Field(max_length=messages.RECIPIENTS),
@@ -133,7 +143,7 @@ def _prepare(world: World, asker: Asker, given: BroadcastInput) -> _Ready:
     project = asker.project.id
     Policy(world.operator).check_broadcast(asker.principal, given.type, project)
     sender = sender_of(asker.principal, given.agent_id)
-    message = _message(world, project, given)
+    message = _message(given)
     store = world.store(project)
     store.write(
         lambda transaction: broadcasts.take_attempt(
@@ -146,15 +156,16 @@ def _prepare(world: World, asker: Asker, given: BroadcastInput) -> _Ready:
     return _Ready(project, sender, message)
 
 
-def _message(world: World, project: str, given: BroadcastInput) -> Message:
+def _localize(asking: Asking, given: BroadcastInput) -> dict[str, list[str]]:
+    return localized(asking, {name: getattr(given, name) for name in _FILE_LISTS})
+
+
+def _message(given: BroadcastInput) -> Message:
     said = {
         name: getattr(given, name)
         for name in given.model_fields_set
         if name not in ("type", "agent_id", "channel_key")
     }
-    for name in ("files", "file_ownership_exclusive", "file_ownership_read_only"):
-        if said.get(name):
-            said[name] = [pattern_within(world, project, text) for text in said[name]]
     return messages.compose(given.type, said)
 
 
@@ -181,6 +192,7 @@ def _ring(world: World, ready: _Ready) -> None:
     permission=Permission.BROADCAST_SEND,
     effects=Effects.WRITES,
     stores=True,
+    localize=_localize,
     prepare=_prepare,
     settle=_ring,
     render=_render,

@@ -13,6 +13,7 @@ from securecontext.operations.memory import origin_of
 from securecontext.operations.notebooks import Agent, store
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import SEALED
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp, timestamp
@@ -132,6 +133,7 @@ class ImportOutput(Output):
 
 @operation(
     "memory.import",
+    duty=KEEP,
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.WRITES,
     stores=True,

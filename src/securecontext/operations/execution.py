@@ -23,7 +23,7 @@ from securecontext.knowledge.search import search
 from securecontext.operations.found import DATA, SearchOutput, render_found, sealed_note, shown
 from securecontext.operations.owned_files import within
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.sandbox import profiles
 from securecontext.sandbox.execution import Executor, Outcome, Request
@@ -85,9 +85,17 @@ def project_of(world: World, asker: Asker) -> Path:
     """Return the real path of the top of the working tree that a call came from.
 
     Raises:
-        Denied: ``not_beside_the_files``: a system service has nobody's files, and runs nobody's code.
+        Denied: ``gateway_runs_no_code``: the files are at one service, what the role may and the ledger at another;
+            ``not_beside_the_files``: a system service has nobody's files, and runs nobody's code.
         InvalidInput: ``no_folder``: the call names none, or one of another project.
     """
+    # The second half is for what somebody passes on all the same: the project's files here are not the caller's.
+    if world.facts.gateway or asker.principal.door == "gateway":
+        raise Denied(
+            "gateway_runs_no_code",
+            "Through a gateway no code is run: the files are here, the ledger is elsewhere.",
+            "Run it by the client's own shell, or by a service that keeps its data itself: without ZC_API_URL.",
+        )
     if world.facts.for_many:
         raise Denied(
             "not_beside_the_files",
@@ -227,13 +235,14 @@ class ExecuteInput(Input):
     code: Code
     profile: ProfileName = profiles.ANALYSIS
     write: Writes = []
-    explain: Explain = Field(False, description="tell the plan, run nothing")
+    explain: Explain = Field(False, description="only tell the plan")
 
 
 @operation(
     "zc_execute",
     permission=Permission.CODE_EXECUTE,
     effects=Effects.WRITES,
+    host=Host.HERE,
     kind="result",
     large=True,
     render=render_run,
@@ -284,6 +293,7 @@ def _run_on_file(world: World, asker: Asker, given: ExecuteFileInput) -> Done:
     "zc_execute_file",
     permission=Permission.CODE_EXECUTE,
     effects=Effects.WRITES,
+    host=Host.HERE,
     kind="result",
     large=True,
     render=render_run,
@@ -292,7 +302,7 @@ def _run_on_file(world: World, asker: Asker, given: ExecuteFileInput) -> Done:
     example={"path": "data.csv", "language": "python", "code": "print(len(open(TARGET_FILE).readlines()))"},
 )
 def execute_file(context: Context, given: ExecuteFileInput) -> RunOutput:
-    """Run Python in the sandbox on one file of the project, whose path it finds in TARGET_FILE."""
+    """Run Python in the sandbox on a file of the project, its path in TARGET_FILE."""
     _told(context, context.prepared)
     return _output(context.prepared)
 
@@ -346,6 +356,7 @@ def _search(world: World, asker: Asker, project: str, queries: list[str]) -> Sea
     "zc_batch",
     permission=Permission.CODE_EXECUTE,
     effects=Effects.WRITES,
+    host=Host.HERE,
     kind="result",
     large=True,
     tells_memory=True,
@@ -355,7 +366,7 @@ def _search(world: World, asker: Asker, project: str, queries: list[str]) -> Sea
     example={"commands": [{"label": "lines", "command": "wc -l *.py"}], "queries": ["coding style"]},
 )
 def batch(context: Context, given: BatchInput) -> BatchOutput:
-    """Run shell commands beside each other, each in a sandbox of its own, and search this project's memory."""
+    """Run shell commands, each in a sandbox of its own, and search this project's memory."""
     done, found = context.prepared
     _told(context, done)
     return BatchOutput(

@@ -15,6 +15,7 @@ from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import Project, World
 from securecontext.projects import predecessor, register
+from securecontext.storage.acting import MANAGE
 from securecontext.storage.port import Transaction
 from securecontext.storage.predecessor import Predecessor, open_predecessor, project_hash
 from securecontext.types.errors import InvalidInput, NotFound, ZcError
@@ -249,6 +250,7 @@ def _drafts(context: Context, reports: Iterable[FileReport]) -> Iterable[EntryDr
 
 @operation(
     "import.predecessor",
+    duty=MANAGE,
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.WRITES,
     large=True,

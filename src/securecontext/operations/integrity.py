@@ -5,7 +5,7 @@ from __future__ import annotations
 from securecontext.boundaries.code.integrity import Judgement, State
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 
 SHOWN = 200
@@ -87,6 +87,7 @@ def _accept(world: World, asker: Asker, given: AcceptInput) -> Judgement:
 
 @operation(
     "integrity.check",
+    host=Host.HERE,
     permission=Permission.SERVICE_MANAGE,
     effects=Effects.READS,
     render=_render,
@@ -103,6 +104,7 @@ def check(context: Context, given: IntegrityInput) -> IntegrityOutput:
 
 @operation(
     "integrity.accept",
+    host=Host.HERE,
     permission=Permission.SERVICE_MANAGE,
     effects=Effects.WRITES,
     render=_render,

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from securecontext.boundaries.policy import Permission, Principal, Standing
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp
@@ -160,6 +160,7 @@ def _told(context: Context, name: str, ids: Callable[[KeysReport], dict[str, Any
 
 @operation(
     "keys.status",
+    host=Host.HERE,
     permission=Permission.SERVICE_MANAGE,
     effects=Effects.READS,
     render=_render,
@@ -175,6 +176,7 @@ def status(context: Context, given: StatusInput) -> KeysOutput:
 
 @operation(
     "keys.rotate",
+    host=Host.HERE,
     permission=Permission.KEYS_MANAGE,
     effects=Effects.WRITES,
     render=_render_rotated,
@@ -195,6 +197,7 @@ def rotate(context: Context, given: RotateInput) -> KeysOutput:
 
 @operation(
     "keys.destroy",
+    host=Host.HERE,
     permission=Permission.KEYS_MANAGE,
     effects=Effects.DESTROYS,
     render=_render_destroyed,

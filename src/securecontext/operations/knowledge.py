@@ -26,6 +26,7 @@ from securecontext.operations.reading import read, read_elsewhere
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
 from securecontext.pipeline.world import Project, World
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import DEFAULT, SEALED
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import timestamp
@@ -66,6 +67,7 @@ def _render_indexed(out: IndexOutput) -> str:
 
 @operation(
     "zc_index",
+    duty=KEEP,
     permission=Permission.ARCHIVE_WRITE,
     effects=Effects.WRITES,
     stores=True,
@@ -154,6 +156,7 @@ class SearchGlobalInput(Input):
 
     queries: Annotated[fields.Queries, Field(description="questions or words, any form")]
     max_projects: Annotated[int, Field(ge=1, le=10, description="projects used last"), fields.Plain()] = 5
+    limit: Annotated[int, Field(ge=1, le=HITS_GLOBAL), fields.Plain()] = HITS_GLOBAL
 
 
 def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> GlobalOutput:
@@ -182,7 +185,7 @@ def _search_everywhere(world: World, asker: Asker, given: SearchGlobalInput) -> 
         hits.extend((project, hit) for hit in found.hits)
     hits.sort(key=lambda pair: -pair[1].score)
     unique = {hit.opening: (project, hit) for project, hit in reversed(hits)}  # of copies the best one stays
-    best = sorted(unique.values(), key=lambda pair: -pair[1].score)[:HITS_GLOBAL]
+    best = sorted(unique.values(), key=lambda pair: -pair[1].score)[: given.limit]
     note = f"{DATA} Searched {len(searched)} project(s): {', '.join(searched)}.{sealed}"
     if closed:
         note += f" {closed} text(s) were not: confidential and restricted ones are seen in their own project alone."

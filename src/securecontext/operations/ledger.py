@@ -11,6 +11,7 @@ from securecontext.boundaries.ledger.verdict import Verdict
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.pages import LARGEST, Cursor, cursor_of, place_of
 from securecontext.pipeline.world import World
 from securecontext.storage.port import Store
 
@@ -136,6 +137,7 @@ class ChainOutput(Output):
     entries: int
     streams: int
     broken: int
+    broken_at: dict[str, Any] | None = None
     unanchored: int
     check: str
     full_at: str | None = None
@@ -166,6 +168,7 @@ class TailInput(Input):
 
     limit: Annotated[int, Field(ge=1, le=1000, description="entries"), fields.Plain()] = 20
     machine: fields.Flag = Field(False, description="of the machine's own ledger")
+    cursor: Cursor = None
 
 
 class TailEntry(Output):
@@ -184,9 +187,10 @@ class TailEntry(Output):
 
 
 class TailOutput(Output):
-    """The end of the ledger, newest first."""
+    """The end of the ledger, newest first; ``next`` is the cursor of the page before it."""
 
     entries: list[TailEntry]
+    next: str | None = None
 
 
 def _render_tail(out: TailOutput) -> str:
@@ -220,7 +224,9 @@ def _what(entry: TailEntry) -> str:
 def show_tail(context: Context, given: TailInput) -> TailOutput:
     """Show the newest entries of the ledger."""
     out = []
-    for row in context.world.ledgers.tail(context.connection, given.limit):
+    (before,) = place_of(given.cursor, "tail", (LARGEST,))
+    rows = context.world.ledgers.tail(context.connection, given.limit + 1, before=int(before))
+    for row in rows[: given.limit]:
         body = dict(row.body or {})
         out.append(
             TailEntry(
@@ -236,4 +242,5 @@ def show_tail(context: Context, given: TailInput) -> TailOutput:
                 body=body,
             )
         )
-    return TailOutput(entries=out)
+    more = len(rows) > given.limit
+    return TailOutput(entries=out, next=cursor_of("tail", out[-1].entry) if more else None)

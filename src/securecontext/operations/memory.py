@@ -12,6 +12,7 @@ from securecontext.memory import changes, facts
 from securecontext.memory.capacity import MOST_AGENTS, MOST_BROADCASTS, MOST_SOURCES, Capacity, capacity
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.storage.acting import KEEP, SURVEY, raised
 from securecontext.types.classification import DEFAULT, SEALED
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import clean_agent_id
@@ -59,7 +60,8 @@ _COUNTED = select(
 
 def capacity_in(connection: Connection, project: str) -> Capacity:
     """Return the limit of a notebook in a project as it is now."""
-    sources, said, agents = connection.execute(_COUNTED, {"in_project": project}).one()
+    with raised(connection, SURVEY):
+        sources, said, agents = connection.execute(_COUNTED, {"in_project": project}).one()
     return capacity(sources=sources, broadcasts=said, agents=agents)
 
 
@@ -157,6 +159,7 @@ def _render_remembered(out: RememberOutput) -> str:
 
 @operation(
     "zc_remember",
+    duty=KEEP,
     permission=Permission.MEMORY_WRITE,
     effects=Effects.WRITES,
     stores=True,
@@ -234,6 +237,7 @@ def erase(context: Context, agent: str, key: str) -> tuple[int, ...]:
 
 @operation(
     "zc_forget",
+    duty=KEEP,
     permission=Permission.MEMORY_WRITE,
     effects=Effects.DESTROYS,
     render=_render_forgotten,

@@ -18,6 +18,7 @@ from securecontext.operations.projects import Reference, settle
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.projects import register
+from securecontext.storage.acting import MANAGE
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.classification import SEALED, rank
 from securecontext.types.errors import Conflict, InvalidInput
@@ -262,6 +263,7 @@ def _told(text: str, classification: str, place: str) -> str:
 
 @operation(
     "project.merge",
+    duty=MANAGE,
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.DESTROYS,
     audience=Standing.PERSON,

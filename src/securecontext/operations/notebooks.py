@@ -20,6 +20,7 @@ from securecontext.operations.memory import (
 )
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import DEFAULT
 from securecontext.types.errors import NotFound
 from securecontext.types.ids import timestamp
@@ -170,6 +171,7 @@ class EditOutput(Output):
 
 @operation(
     "memory.edit",
+    duty=KEEP,
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.WRITES,
     stores=True,
@@ -260,6 +262,7 @@ class UndoOutput(Output):
 
 @operation(
     "memory.undo",
+    duty=KEEP,
     permission=Permission.MEMORY_MANAGE,
     effects=Effects.DESTROYS,
     audience=Standing.PERSON,

@@ -1,15 +1,26 @@
-"""Where a file lies within a project, as reservations name it: from the top of its working tree, links seen through."""
+"""Where a file lies within a project, as reservations name it: from the top of its working tree, links seen through.
+
+What is found out here is found out on the machine whose files these are, and told in words that hold on every one: the
+service that knows the reservations may be another's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
 
+from pydantic import Field
+
+from securecontext.coordination import ownership
 from securecontext.coordination.ownership import Reservation, holding
-from securecontext.coordination.patterns import Part, Pattern, covers, names_of
+from securecontext.coordination.patterns import Pattern, names_of
+from securecontext.pipeline.operation import Asking, Input
 from securecontext.pipeline.world import World
 from securecontext.types.errors import InvalidInput
+
+PATH_CHARACTERS: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +36,32 @@ class Place:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that somebody is about to write.
+class Named(Input):
+    """A file by one of its names, as reservations know files.
 
     Attributes:
-        places: as it is named, and where its links lead; only what lies in the project.
+        name: from the top of the working tree on; links in its folders are seen through.
+        aliases: the same file as patterns name it that lead through a link.
     """
 
-    places: tuple[Place, ...]
+    name: str = Field(max_length=PATH_CHARACTERS)
+    aliases: list[Annotated[str, Field(max_length=PATH_CHARACTERS)]] = Field(
+        [], max_length=ownership.MOST_LIVE
+    )
 
 
-def written(world: World, project: str, path: str) -> Written:
+Written = Annotated[list[Named], Field(max_length=2)]
+"""What a file is to a project: as it is named, and where its links lead; only what lies in the project."""
+
+
+def written(world: World, project: str, path: str, patterns: Iterable[Pattern] = ()) -> list[Named]:
     """Return what a file is to a project.
 
     Args:
         world: knows which folder belongs to which project.
         project: id of the project.
         path: absolute; need not exist.
+        patterns: what is reserved.
 
     Raises:
         InvalidInput: ``relative_path``, ``bad_path``.
@@ -57,7 +76,12 @@ def written(world: World, project: str, path: str) -> Written:
         raise InvalidInput(
             "bad_path", "The path cannot be looked at.", "Name a file that can be written."
         ) from error
-    return Written(tuple(place for place in found if place is not None))
+    linked = {place.top: _links(place.top, patterns) for place in found if place is not None}
+    return [
+        Named(name=place.name, aliases=_aliases(place.name, linked[place.top]))
+        for place in found
+        if place is not None
+    ]
 
 
 def within(world: World, project: str, path: Path) -> Place | None:
@@ -78,6 +102,21 @@ def within(world: World, project: str, path: Path) -> Place | None:
         folder = top.parent
 
 
+def localized(asking: Asking, lists: Mapping[str, list[str] | None]) -> dict[str, list[str]]:
+    """Return lists of patterns by their names, those that are absolute as from the working tree's top.
+
+    Raises:
+        InvalidInput: ``files_elsewhere``: one of them lies outside the project.
+    """
+    project = asking.asker.project
+    there = "" if project is None else project.id
+    return {
+        name: [pattern_within(asking.world, there, text) for text in texts]
+        for name, texts in lists.items()
+        if texts
+    }
+
+
 def pattern_within(world: World, project: str, text: str) -> str:
     """Return a pattern as one from the working tree's top, where it is absolute; any other as it is.
 
@@ -87,9 +126,9 @@ def pattern_within(world: World, project: str, text: str) -> str:
     if not text.startswith("/"):
         return text
     parts = text.split("/")
-    plain = next((i for i, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
+    plain = _plain(parts)
     try:
-        base = Path("/", *parts[:plain])
+        base = Path("/", *plain)
         place = None if world.facts.for_many else within(world, project, base.resolve())
     except (OSError, RuntimeError, ValueError):
         place = None
@@ -100,10 +139,10 @@ def pattern_within(world: World, project: str, text: str) -> str:
             "Name files from the project's top folder on.",
             field="files",
         )
-    return "/".join([*(() if place.name == "." else (place.name,)), *parts[plain:]]) or "."
+    return "/".join([*(() if place.name == "." else (place.name,)), *parts[len(plain) :]]) or "."
 
 
-def held_against(there: Iterable[Reservation], agent: str, file: Written) -> Reservation | None:
+def held_against(there: Iterable[Reservation], agent: str, file: Iterable[Named]) -> Reservation | None:
     """Return the reservation that keeps an agent from writing a file; None where nothing does.
 
     What another agent has reserved by either name of the file does. What another has reserved by a name that leads
@@ -112,29 +151,41 @@ def held_against(there: Iterable[Reservation], agent: str, file: Written) -> Res
     live = list(there)
     others = [each for each in live if each.agent != agent]
     own = [each for each in live if each.agent == agent]
-    for place in file.places:
+    for place in file:
         names = names_of(place.name)
         held = holding(others, names)
         if held is not None:
             return held
         if holding(own, names) is None:
-            linked = next((each for each in others if _leads_to(place.top, each.pattern, names)), None)
-            if linked is not None:
-                return linked
+            linked = [holding(others, names_of(alias)) for alias in place.aliases]
+            if any(linked):
+                return next(each for each in linked if each is not None)
     return None
 
 
-def _leads_to(top: Path, pattern: Pattern, names: tuple[Part, ...]) -> bool:
-    """Say whether a pattern's folder is, in this working tree, a link under which a file lies."""
-    parts = pattern.text.split("/")
-    plain = next((i for i, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
-    base = top.joinpath(*parts[:plain])
-    try:
-        real = base.resolve()
-    except (OSError, RuntimeError):
-        return False
-    if real == base or not real.is_relative_to(top):
-        return False
-    inside = real.relative_to(top).as_posix()
-    led = Pattern("/".join([inside, *parts[plain:]]), (*names_of(inside), *pattern.parts[plain:]))
-    return covers(led, names)
+def _links(top: Path, patterns: Iterable[Pattern]) -> dict[str, str]:
+    """Return which folders and files that patterns begin with are links in this working tree, and to what in it."""
+    found = {}
+    for text in dict.fromkeys("/".join(_plain(pattern.text.split("/"))) for pattern in patterns):
+        base = top / text
+        try:
+            real = base.resolve()
+        except (OSError, RuntimeError):
+            continue
+        if real != base and real.is_relative_to(top):
+            found[text] = real.relative_to(top).as_posix()
+    return found
+
+
+def _aliases(name: str, links: dict[str, str]) -> list[str]:
+    """Return by which names a file is reached through links."""
+    return [
+        link if name == real else f"{link}/{name if real == '.' else name.removeprefix(f'{real}/')}"
+        for link, real in links.items()
+        if real in (name, ".") or name.startswith(f"{real}/")
+    ]
+
+
+def _plain(parts: list[str]) -> list[str]:
+    """Return the parts of a pattern before the first one with a wildcard."""
+    return parts[: next((i for i, part in enumerate(parts) if "*" in part or "?" in part), len(parts))]

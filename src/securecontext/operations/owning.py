@@ -11,9 +11,9 @@ from securecontext.coordination import messages, ownership
 from securecontext.coordination.ownership import Reservation
 from securecontext.coordination.patterns import Pattern
 from securecontext.operations.broadcasting import renew
-from securecontext.operations.owned_files import Written, held_against, pattern_within, written
+from securecontext.operations.owned_files import Named, Written, held_against, localized, written
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Asking, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.types.errors import Conflict, Denied, NotFound
 from securecontext.types.ids import timestamp
@@ -104,14 +104,14 @@ def _ring(world: World, prepared: tuple[str, list[Pattern]]) -> None:
 
 def _named(world: World, asker: Asker, given: HandOverInput) -> tuple[str, list[Pattern]]:
     assert asker.project is not None  # noqa: S101 - for the type checker; the corridor refuses before
-    project = asker.project.id
-    return project, [Pattern.of(pattern_within(world, project, text)) for text in given.files]
+    return asker.project.id, [Pattern.of(text) for text in given.files]
 
 
 @operation(
     "zc_hand_over",
     permission=Permission.OWNERSHIP_GIVE,
     effects=Effects.WRITES,
+    localize=lambda asking, given: localized(asking, {"files": given.files}),
     prepare=_named,
     settle=_ring,
     render=lambda out: f"{', '.join(out.files)}: {f'now held by {out.to}' if out.to else 'held by nobody'}.",
@@ -164,11 +164,39 @@ def _refuse_foreign(context: Context, chosen: list[Reservation]) -> None:
             ) from error
 
 
+class PatternsInput(Input):
+    """Arguments of ownership.patterns: none."""
+
+
+class PatternsOutput(Output):
+    """What is reserved, without by whom."""
+
+    patterns: list[str] = []
+
+
+@operation(
+    "ownership.patterns",
+    permission=Permission.OWNERSHIP_CHECK,
+    effects=Effects.READS,
+    audience=Standing.HOOK,
+    recorded=False,
+    render=lambda out: f"{len(out.patterns)} reservation(s).",
+)
+def patterns(context: Context, given: PatternsInput) -> PatternsOutput:
+    """Tell which patterns are reserved, so that a machine can look which of its files they mean."""
+    there = ownership.live(context.connection, context.here.id, timestamp(context.moment))
+    return PatternsOutput(patterns=sorted({each.pattern.text for each in there}))
+
+
 class CheckInput(Input):
     """Arguments of ownership.check: what somebody is about to write."""
 
     files: Annotated[list[str], Field(max_length=CHECKED)] = []
     unread: fields.Flag = Field(False, description="what is written is not known")
+    places: Annotated[
+        list[Written] | None,
+        Field(max_length=CHECKED, description="of each file, found out on its own machine"),
+    ] = None
 
 
 class CheckOutput(Output):
@@ -177,16 +205,16 @@ class CheckOutput(Output):
     checked: int
 
 
-def _look(world: World, asker: Asker, given: CheckInput) -> list[tuple[str, Written]]:
+def _look(asking: Asking, given: CheckInput) -> dict[str, list[list[Named]]]:
     """Return where each file lies; where nothing is reserved, or the folders are other users', nothing is looked at."""
-    assert asker.project is not None  # noqa: S101 - for the type checker; the corridor refuses before
-    project = asker.project.id
-    if world.facts.for_many:
-        return []
-    with world.store(project).read() as connection:
-        if not ownership.live(connection, project, timestamp(asker.moment)):
-            return []
-    return [(file, written(world, project, file)) for file in given.files]
+    if given.places is not None:
+        return {}
+    project = asking.asker.project
+    if not given.files or project is None or asking.world.facts.for_many:
+        return {"places": []}
+    there = [Pattern.of(text) for text in asking.ask("ownership.patterns", {}).get("patterns", [])]
+    files = given.files if there else []
+    return {"places": [written(asking.world, project.id, file, there) for file in files]}
 
 
 @operation(
@@ -195,7 +223,7 @@ def _look(world: World, asker: Asker, given: CheckInput) -> list[tuple[str, Writ
     effects=Effects.WRITES,
     audience=Standing.HOOK,
     recorded=False,
-    prepare=_look,
+    localize=_look,
     render=lambda out: f"{out.checked} file(s), none held by another agent.",
 )
 def check(context: Context, given: CheckInput) -> CheckOutput:
@@ -204,8 +232,7 @@ def check(context: Context, given: CheckInput) -> CheckOutput:
     agent = context.principal.agent
     if given.unread and (held := next((each for each in there if each.agent != agent), None)):
         raise _file_held("A file that cannot be seen", held)
-    looked: list[tuple[str, Written]] = context.prepared
-    for name, file in looked:
+    for name, file in zip(given.files, given.places or (), strict=False):
         held = held_against(there, agent, file)
         if held is not None:
             raise _file_held(one_line(name, 200), held)

@@ -15,6 +15,7 @@ from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.projects import register
+from securecontext.storage.acting import MANAGE
 from securecontext.types.errors import Conflict, InvalidInput, ZcError
 from securecontext.types.ids import timestamp
 from securecontext.types.ledger import EntryDraft
@@ -151,6 +152,7 @@ def settle(world: World, project: str) -> None:
 
 @operation(
     "project.move",
+    duty=MANAGE,
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.WRITES,
     audience=Standing.PERSON,
@@ -203,6 +205,7 @@ def _ledger(out: DeleteOutput) -> str:
 
 @operation(
     "project.delete",
+    duty=MANAGE,
     permission=Permission.PROJECT_MANAGE,
     effects=Effects.DESTROYS,
     audience=Standing.PERSON,

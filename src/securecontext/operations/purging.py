@@ -21,6 +21,7 @@ from securecontext.operations.memory import index_again, scrub
 from securecontext.pipeline import fields, replay
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
 from securecontext.pipeline.world import World
+from securecontext.storage.acting import PURGE
 from securecontext.storage.port import Transaction
 from securecontext.types.ids import parse_timestamp, timestamp
 from securecontext.types.ledger import EntryDraft, EntryKind
@@ -106,6 +107,7 @@ def _entry(who: Principal, session: str, purged: Purged) -> EntryDraft:
 
 @operation(
     "zc_purge_session",
+    duty=PURGE,
     permission=Permission.SESSION_PURGE,
     effects=Effects.DESTROYS,
     prepare=_purge,

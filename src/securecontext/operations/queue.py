@@ -14,8 +14,10 @@ from pydantic import Field, PrivateAttr
 from securecontext.boundaries import limits
 from securecontext.boundaries.policy import Permission, Policy, Principal
 from securecontext.contracts.task import MOST_AT_ONCE
-from securecontext.coordination import queue, reclaiming, retries, tasks
+from securecontext.coordination import messages, queue, reclaiming, retries, task_files, tasks
+from securecontext.coordination.patterns import Pattern
 from securecontext.operations.memory import trust_of
+from securecontext.operations.owned_files import pattern_within
 from securecontext.pipeline import fields
 from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, Redaction, operation
@@ -109,6 +111,11 @@ class EnqueueInput(Input):
     ] = None
     depends_on: Reference = []
     max_attempts: Annotated[int, Field(ge=1, le=retries.MOST_ATTEMPTS), fields.Plain()] = retries.ATTEMPTS
+    file_ownership_exclusive: Annotated[
+        list[str],
+        Field(max_length=messages.FILES, description="reserved for who claims it"),
+        fields.Words(messages.PATTERN_CHARACTERS, plain=True),
+    ] = []
 
 
 class EnqueueOutput(Ready):
@@ -130,11 +137,19 @@ def _render_enqueued(out: EnqueueOutput) -> str:
     return f"{out.role}/{out.task_id} was enqueued before{other}; it is {out.state}."
 
 
+def _files(world: World, asker: Asker, given: EnqueueInput) -> list[str]:
+    """Return the patterns of the files that a task needs, from the working tree's top."""
+    assert asker.project is not None  # noqa: S101 - for the type checker; the corridor refuses before
+    project = asker.project.id
+    return [Pattern.of(pattern_within(world, project, each)).text for each in given.file_ownership_exclusive]
+
+
 @operation(
     "zc_enqueue_task",
     permission=Permission.TASK_ENQUEUE,
     effects=Effects.WRITES,
     stores=True,
+    prepare=_files,
     render=_render_enqueued,
     after=ring_for,
     command=("queue", "enqueue"),
@@ -151,6 +166,7 @@ def enqueue(context: Context, given: EnqueueInput) -> EnqueueOutput:
         not_before=None if given.not_before is None else _moment(given.not_before),
         needs=[parse_reference(each, role) for each in given.depends_on],
         max_attempts=given.max_attempts,
+        files=context.prepared,
     )
     done = queue.enqueue(
         context.connection, context.here.id, new, origin_of(context.principal), context.writing.moment
@@ -205,6 +221,7 @@ class ClaimedTask(Output):
     priority: int = 0
     enqueued_by: str
     trust: str
+    file_ownership_exclusive: list[str] = []
 
 
 class ClaimOutput(Ready):
@@ -223,6 +240,7 @@ def _render_claimed(out: ClaimOutput) -> str:
         f"{each.role}/{each.task_id} fence {each.fence}, attempt {each.attempt}, yours until "
         f"{each.lease_until[11:19]}, from {each.enqueued_by} ({each.trust}): "
         f"[{mark} {json.dumps(each.payload, ensure_ascii=False)} {mark}]"
+        + (f" Its files: {', '.join(each.file_ownership_exclusive)}" if each.file_ownership_exclusive else "")
         for each in out.claims
     ]
     return "\n".join(lines)
@@ -242,7 +260,10 @@ def _wait(world: World, asker: Asker, given: ClaimInput) -> None:
 
     def there() -> bool:
         with store.read() as connection:
-            return tasks.any_ready(connection, project, role, timestamp(world.clock()))
+            now = timestamp(world.clock())
+            return tasks.any_ready(connection, project, role, now) or task_files.any_free(
+                connection, project, role, now
+            )
 
     connected = world.connected(asker.principal)
     world.bell.wait(topic(project, role), there, given.wait)
@@ -285,6 +306,7 @@ def claim(context: Context, given: ClaimInput) -> ClaimOutput:
                 priority=each.priority,
                 enqueued_by=each.created_by,
                 trust=each.trust,
+                file_ownership_exclusive=[] if each.files is None else json.loads(each.files),
             )
             for each in claims
         ],

@@ -13,9 +13,10 @@ from securecontext.operations.queue import Ready, announce, ring_for
 from securecontext.operations.queue_state import STATES, RoleCounts, TaskState, counts_of, line_of
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.pipeline.pages import Cursor, cursor_of, place_of
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ids import parse_timestamp, timestamp
-from securecontext.validators.input import one_line
+from securecontext.validators.input import clean_agent_id, one_line
 from securecontext.validators.tasks import clean_role, clean_task_id
 
 SHOWN = 60
@@ -32,13 +33,15 @@ class ListInput(Input):
     ] = "dead"
     role: fields.Role | None = Field(None, description="of one role")
     limit: Annotated[int, Field(ge=1, le=1_000), fields.Plain()] = 100
+    cursor: Cursor = None
 
 
 class ListOutput(Output):
-    """Tasks in a state, in the order in which they are or would be claimed."""
+    """Tasks in a state, in the order in which they are or would be claimed; ``next``: cursor of the next page."""
 
     tasks: list[TaskState]
     now: str
+    next: str | None = None
 
 
 def _render_list(out: ListOutput) -> str:
@@ -74,10 +77,51 @@ def _ago(moment: str | None, now: datetime) -> str:
 def list_tasks(context: Context, given: ListInput) -> ListOutput:
     """List tasks in a state: dead ones by default, with the reason; claimed ones with their agent's progress."""
     role = None if given.role is None else clean_role(given.role)
+    listing = f"queue/{given.state}/{role or ''}"
+    priority, task = place_of(given.cursor, listing, tasks.FIRST)
     found = tasks.in_state_of(
-        context.connection, context.here.id, tasks.State(given.state), role=role, most=given.limit
+        context.connection,
+        context.here.id,
+        tasks.State(given.state),
+        role=role,
+        behind=(int(priority), int(task)),
+        most=given.limit + 1,
     )
-    return ListOutput(tasks=[line_of(each) for each in found], now=timestamp(context.moment))
+    shown = found[: given.limit]
+    return ListOutput(
+        tasks=[line_of(each) for each in shown],
+        now=timestamp(context.moment),
+        next=cursor_of(listing, shown[-1].priority, shown[-1].task) if len(found) > len(shown) else None,
+    )
+
+
+class InFlightInput(Input):
+    """Arguments of queue.in-flight."""
+
+    claimed_by: fields.Agent | None = Field(None, description="an agent; all by default")
+
+
+class InFlightOutput(Output):
+    """How many tasks are claimed."""
+
+    count: int
+
+
+@operation(
+    "queue.in-flight",
+    permission=Permission.TASK_READ,
+    effects=Effects.READS,
+    audience=Standing.PERSON,
+    recorded=False,
+    render=lambda out: f"{out.count} task(s) are claimed.",
+    command=("queue", "in-flight"),
+)
+def in_flight(context: Context, given: InFlightInput) -> InFlightOutput:
+    """Count the tasks that are claimed now, of one agent or of all."""
+    if given.claimed_by is None:
+        return InFlightOutput(count=sum(each.claimed for each in counts_of(context)))
+    holder = f"agent:{clean_agent_id(given.claimed_by)}"
+    return InFlightOutput(count=tasks.count_held_by(context.connection, context.here.id, holder))
 
 
 class ShowInput(Input):
@@ -106,6 +150,9 @@ def _render_show(out: ShowOutput) -> str:
     lines += [
         each.role.ljust(width) + "".join(f"{getattr(each, name):>9}" for name in STATES) for each in out.roles
     ]
+    waiting = [f"{each.waiting_for_files} {each.role}" for each in out.roles if each.waiting_for_files]
+    if waiting:
+        lines += ["", f"Wait for reserved files: {', '.join(waiting)}."]
     for title, found in (("In work:", out.claimed), ("Dead:", out.dead)):
         if found:
             lines += ["", title, *(_row(each, now) for each in found)]
@@ -177,7 +224,8 @@ def requeue(context: Context, given: RequeueInput) -> RequeueOutput:
     if given.role is None or given.task_id is None:
         raise InvalidInput("name_one", "A task is named by its role and its task_id.", "Give both.")
     role, task_id = clean_role(given.role), clean_task_id(given.task_id)
-    was = requeueing.requeue(context.connection, project, role, task_id)
+    by, moment = context.principal.name, timestamp(context.writing.moment)
+    was, ready = requeueing.requeue(context.connection, project, role, task_id, by=by, moment=moment)
     context.noted["was"] = str(was)
-    announce(context.writing, project, [role])
-    return RequeueOutput(requeued=1, was=str(was)).making_ready(project, [role])
+    announce(context.writing, project, ready)
+    return RequeueOutput(requeued=1, was=str(was)).making_ready(project, ready)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import Field
 
 from securecontext.boundaries.policy import Permission
-from securecontext.coordination import tasks
+from securecontext.coordination import task_files, tasks
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
 from securecontext.types.errors import InvalidInput, NotFound
+from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
 from securecontext.validators.tasks import clean_role, clean_task_id
 
@@ -23,7 +25,10 @@ class StatsInput(Input):
 
 
 class RoleCounts(Output):
-    """Tasks of a role by state; ``failed`` have failed before and have not ended."""
+    """Tasks of a role by state; ``failed`` have failed before and have not ended.
+
+    Of the queued, ``waiting_for_files`` are passed over until files are free.
+    """
 
     role: str
     queued: int = 0
@@ -33,6 +38,7 @@ class RoleCounts(Output):
     done: int = 0
     dead: int = 0
     failed: int = 0
+    waiting_for_files: int = 0
 
 
 class TaskState(Output):
@@ -54,6 +60,7 @@ class TaskState(Output):
     reason: str | None = None
     ended_at: str | None = None
     needs: list[str] = []
+    file_ownership_exclusive: list[str] = []
     result: dict[str, Any] | None = None
     artefacts: list[str] = []
 
@@ -77,6 +84,7 @@ class StatsOutput(Output):
     done: int
     dead: int
     failed: int
+    waiting_for_files: int = 0
     roles: list[RoleCounts] = []
     held: list[HeldTask] = []
     task: TaskState | None = None
@@ -89,6 +97,10 @@ def _render_stats(out: StatsOutput) -> str:
     if out.task is not None:
         return _told(out.task)
     lines = [" ".join(f"{getattr(out, name)} {name}" for name in STATES)]
+    if out.waiting_for_files:
+        lines.append(
+            f"{out.waiting_for_files} queued task(s) wait for files that are reserved: zc_reservations"
+        )
     lines += [
         f"{each.role}: " + " ".join(f"{getattr(each, name)} {name}" for name in STATES if getattr(each, name))
         for each in out.roles
@@ -104,6 +116,7 @@ def _told(task: TaskState) -> str:
     said = f"{task.role}/{task.task_id} is {task.state}, attempt {task.attempts} of {task.max_attempts}."
     for what, text in (
         ("Waits for", ", ".join(task.needs)),
+        ("Files:", ", ".join(task.file_ownership_exclusive)),
         ("Claimed by", task.claimed_by or ""),
         ("Progress:", task.progress or ""),
         ("Failed:", task.reason or ""),
@@ -126,6 +139,7 @@ def stats(context: Context, given: StatsInput) -> StatsOutput:
     roles = counts_of(context)
     return StatsOutput(
         **{name: sum(getattr(each, name) for each in roles) for name in STATES},
+        waiting_for_files=sum(each.waiting_for_files for each in roles),
         roles=roles,
         held=[
             HeldTask(task_id=each.task_id, role=each.role, fence=each.fence, lease_until=each.due_at or "")
@@ -143,7 +157,10 @@ def counts_of(context: Context) -> list[RoleCounts]:
         counts[found.state.value] += found.tasks
         if found.state not in (tasks.State.DONE, tasks.State.DEAD):
             counts["failed"] += found.failed
-    return [RoleCounts(role=role, **counts) for role, counts in roles.items()]
+    held_up = task_files.held_up(context.connection, context.here.id, timestamp(context.moment))
+    return [
+        RoleCounts(role=role, **counts, waiting_for_files=held_up[role]) for role, counts in roles.items()
+    ]
 
 
 def _one(context: Context, task_id: str, role: str | None) -> TaskState:
@@ -181,4 +198,5 @@ def line_of(task: tasks.Task) -> TaskState:
         reason=task.reason,
         ended_at=task.ended_at,
         needs=list(task.needs),
+        file_ownership_exclusive=[] if task.files is None else json.loads(task.files),
     )

@@ -16,6 +16,7 @@ from securecontext.operations.memory import capacity_of, class_note, namespace, 
 from securecontext.pipeline import fields
 from securecontext.pipeline.operation import Context, Effects, Input, Output, Redaction, operation
 from securecontext.storage import schema
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import DEFAULT, SEALED, highest
 from securecontext.types.ids import timestamp
 from securecontext.validators.input import one_line
@@ -158,6 +159,7 @@ def _render_summarized(out: SummarizeOutput) -> str:
 
 @operation(
     "zc_summarize_session",
+    duty=KEEP,
     permission=Permission.MEMORY_WRITE,
     effects=Effects.WRITES,
     stores=True,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.projects import register
 from securecontext.types.errors import NotFound, ZcError
@@ -85,6 +85,7 @@ def _recover(world: World, asker: Asker, given: RecoverInput) -> list[SetAside]:
 
 @operation(
     "recover",
+    host=Host.HERE,
     permission=Permission.SERVICE_MANAGE,
     effects=Effects.DESTROYS,
     render=_render,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -91,17 +92,23 @@ def _prepare(world: World, asker: Asker, given: ReplayInput) -> None:
 def _render(out: ReplayOutput) -> str:
     if not out.broadcasts:
         return "Nothing that you have not acknowledged."
-    lines = [out.note]
-    for each in out.broadcasts:
-        mark = "" if each.verified else " [unverified]"
-        stars = f" importance {each.importance}" if each.importance != 3 else ""
-        lines.append(f"b{each.id} {each.type} by {each.agent} ({each.role}){mark} {each.at[:19]}Z{stars}")
-        lines += [f"  {name}: {_line(value)}" for name, value in each.message.items()]
+    lines = [out.note, *lines_of(out.broadcasts)]
     last = out.broadcasts[-1].id
     lines.append(f"Acknowledge each with zc_ack broadcast_id={out.broadcasts[0].id} …")
     if out.more:
         lines.append(f"There are more: zc_replay from_id={last}.")
     return "\n".join(lines)
+
+
+def lines_of(shown: Sequence[ShownBroadcast]) -> list[str]:
+    """Return broadcasts as lines for reading."""
+    lines = []
+    for each in shown:
+        mark = "" if each.verified else " [unverified]"
+        stars = f" importance {each.importance}" if each.importance != 3 else ""
+        lines.append(f"b{each.id} {each.type} by {each.agent} ({each.role}){mark} {each.at[:19]}Z{stars}")
+        lines += [f"  {name}: {_line(value)}" for name, value in each.message.items()]
+    return lines
 
 
 def _line(value: Any) -> str:
@@ -128,15 +135,21 @@ def replay(context: Context, given: ReplayInput) -> ReplayOutput:
         most=given.limit + 1,
     )
     fence = secrets.token_hex(4)
+    out = fitting(found[: given.limit], fence)
+    return ReplayOutput(fence=fence, note=DATA if out else "", broadcasts=out, more=len(out) < len(found))
+
+
+def fitting(found: Sequence[Broadcast], fence: str) -> list[ShownBroadcast]:
+    """Return broadcasts as they are shown, as many as one answer has room for; one at least."""
     out: list[ShownBroadcast] = []
     room = SHOWN_CHARACTERS
-    for each in found[: given.limit]:
+    for each in found:
         shown = _shown(each, fence)
         room -= len(shown.model_dump_json())
         if out and room < 0:
             break
         out.append(shown)
-    return ReplayOutput(fence=fence, note=DATA if out else "", broadcasts=out, more=len(out) < len(found))
+    return out
 
 
 def _moment(text: str | None) -> str:

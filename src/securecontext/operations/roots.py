@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.types.errors import InvalidInput
 from securecontext.types.ledger import EntryDraft
@@ -55,6 +55,7 @@ def _plan(world: World, asker: Asker, given: RotateRootInput) -> tuple[str, str]
 
 @operation(
     NAME,
+    host=Host.HERE,
     permission=Permission.KEYS_MANAGE,
     effects=Effects.DESTROYS,
     render=_render,

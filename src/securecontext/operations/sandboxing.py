@@ -9,7 +9,7 @@ from pydantic import Field
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.operations.execution import executor
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.sandbox import profiles
 from securecontext.sandbox.ladder import Tried
@@ -70,6 +70,7 @@ def _render_status(out: StatusOutput) -> str:
     audience=Standing.PERSON,
     needs_project=False,
     on_machine=True,
+    host=Host.HERE,
     prepare=_tried,
     command=("sandbox", "status"),
 )
@@ -141,6 +142,7 @@ def _render(out: ProfilesOutput) -> str:
     audience=Standing.PERSON,
     needs_project=False,
     on_machine=True,
+    host=Host.HERE,
     command=("sandbox", "profiles"),
 )
 def listed(context: Context, given: ProfilesInput) -> ProfilesOutput:
@@ -170,6 +172,7 @@ class DefineInput(Input):
     audience=Standing.PERSON,
     needs_project=False,
     on_machine=True,
+    host=Host.HERE,
     command=("sandbox", "define"),
     example={"name": "build", "write": ["build", "dist"], "seconds": 600},
 )
@@ -196,6 +199,7 @@ class RemoveInput(Input):
     audience=Standing.PERSON,
     needs_project=False,
     on_machine=True,
+    host=Host.HERE,
     command=("sandbox", "remove"),
     example={"name": "build"},
 )
@@ -231,6 +235,7 @@ class UnconfinedOutput(Output):
     audience=Standing.PERSON,
     needs_project=False,
     on_machine=True,
+    host=Host.HERE,
     command=("sandbox", "unconfined"),
     example={"allow": True},
 )

@@ -10,7 +10,7 @@ from securecontext.boundaries import secret_allowances
 from securecontext.boundaries.policy import Permission, Standing
 from securecontext.boundaries.secret_allowances import Allowance
 from securecontext.pipeline import fields
-from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.types.ids import timestamp
 from securecontext.validators.secrets import wear
@@ -61,6 +61,7 @@ def _take_effect(_world: World, out: AllowedOutput) -> None:
 
 @operation(
     "secrets.allowed",
+    host=Host.HERE,
     permission=Permission.SERVICE_MANAGE,
     effects=Effects.READS,
     render=_render,
@@ -76,6 +77,7 @@ def allowed(context: Context, given: AllowedInput) -> AllowedOutput:
 
 @operation(
     "secrets.allow",
+    host=Host.HERE,
     permission=Permission.SECRETS_ALLOW,
     effects=Effects.WRITES,
     render=_render,
@@ -94,6 +96,7 @@ def allow(context: Context, given: FingerprintInput) -> AllowedOutput:
 
 @operation(
     "secrets.disallow",
+    host=Host.HERE,
     permission=Permission.SECRETS_ALLOW,
     effects=Effects.WRITES,
     render=_render,

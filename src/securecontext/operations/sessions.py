@@ -17,6 +17,7 @@ from securecontext.operations.recall import SUMMARY_DAYS, class_of_session, mate
 from securecontext.pipeline import fields
 from securecontext.pipeline.fields import Words
 from securecontext.pipeline.operation import Context, Effects, Input, Output, operation
+from securecontext.storage.acting import KEEP
 from securecontext.types.classification import SEALED
 from securecontext.types.ids import hook_session, timestamp
 
@@ -173,6 +174,7 @@ class CompactedInput(Input):
 
 @operation(
     "session.compacted",
+    duty=KEEP,
     permission=Permission.SESSION_REPORT,
     effects=Effects.WRITES,
     stores=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securecontext.boundaries.policy import Permission, Standing
-from securecontext.pipeline.operation import Asker, Context, Effects, Input, Output, operation
+from securecontext.pipeline.operation import Asker, Context, Effects, Host, Input, Output, operation
 from securecontext.pipeline.world import World
 from securecontext.types.state import Flaw
 
@@ -41,6 +41,7 @@ def _check(world: World, asker: Asker, given: StateInput) -> Sequence[Flaw]:
 
 @operation(
     "state.check",
+    host=Host.HERE,
     permission=Permission.LEDGER_READ,
     effects=Effects.READS,
     render=_render,

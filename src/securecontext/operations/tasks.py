@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from securecontext.boundaries import limits
-from securecontext.boundaries.policy import Permission
+from securecontext.boundaries.policy import Permission, Standing
 from securecontext.coordination import leases
 from securecontext.operations.queue import Ready, announce, origin_of, ring_for, role_of
 from securecontext.pipeline import fields
@@ -127,7 +127,7 @@ class FailInput(HeldInput):
     final: fields.Flag = Field(False, description="no other attempt would help")
 
 
-class FailOutput(Output):
+class FailOutput(Ready):
     """What becomes of the task."""
 
     task_id: str
@@ -147,6 +147,7 @@ def _render_failed(out: FailOutput) -> str:
     permission=Permission.TASK_WORK,
     effects=Effects.WRITES,
     render=_render_failed,
+    after=ring_for,
     command=("queue", "fail"),
     example={"task_id": "login-form", "role": "developer", "fence": 1, "reason": "the API answers 500"},
 )
@@ -162,6 +163,34 @@ def fail(context: Context, given: FailInput) -> FailOutput:
         final=given.final,
     )
     context.noted.update({"state": str(done.state), "attempts": done.attempts})
+    announce(context.writing, context.here.id, done.ready)
     return FailOutput(
         task_id=given.task_id, state=str(done.state), attempts=done.attempts, again_at=done.again_at
+    ).making_ready(context.here.id, done.ready)
+
+
+class ConnectedInput(Input):
+    """Arguments of queue.connected: none."""
+
+
+class ConnectedOutput(Output):
+    """How many leases were prolonged."""
+
+    renewed: int
+
+
+@operation(
+    "queue.connected",
+    permission=Permission.TASK_WORK,
+    effects=Effects.WRITES,
+    audience=Standing.HOOK,
+    recorded=False,
+    render=lambda out: f"{out.renewed} lease(s) prolonged.",
+)
+def connected(context: Context, given: ConnectedInput) -> ConnectedOutput:
+    """Say for a session that its client is connected to a gateway, which prolongs the leases of its tasks."""
+    who = context.principal
+    renewed = leases.renew(
+        context.connection, context.here.id, [(who.name, who.session)], context.writing.moment
     )
+    return ConnectedOutput(renewed=renewed)

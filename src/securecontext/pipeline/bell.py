@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from securecontext.boundaries.limits import WAITERS
@@ -49,6 +49,7 @@ class Bell:
         self._most = most
         self._lock = threading.Lock()
         self._places: dict[str, _Topic] = {}
+        self._heard: dict[str, list[Callable[[], None]]] = {}
         self._waiting = 0
         self._closed = False
 
@@ -67,6 +68,9 @@ class Bell:
         """
         with self._lock:
             place = self._places.get(topic)
+            heard = tuple(self._heard.get(topic, ()))
+        for wake in heard:
+            wake()
         if place is not None:
             with place.condition:
                 place.rung += 1
@@ -90,6 +94,26 @@ class Bell:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._sleep(place, seen, left):
                     return False
+
+    @contextmanager
+    def heard(self, topics: Sequence[str], wake: Callable[[], None]) -> Iterator[None]:
+        """Have a function called at each ring for these topics, while this is held; no place is taken.
+
+        Args:
+            topics: what is waited for.
+            wake: must not block; called on whichever thread rings.
+        """
+        with self._lock:
+            for topic in topics:
+                self._heard.setdefault(topic, []).append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for topic in topics:
+                    self._heard[topic].remove(wake)
+                    if not self._heard[topic]:
+                        del self._heard[topic]
 
     def close(self) -> None:
         """Wake everybody for good: the service ends, and answers first."""

@@ -16,21 +16,26 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
+
+from pydantic_core import to_jsonable_python
 
 from securecontext.boundaries.limits import Gate, refuse_over_quota
 from securecontext.boundaries.policy import Policy, Principal
 from securecontext.boundaries.rate import RATE_LIMITED
+from securecontext.boundaries.sight import actor_of
 from securecontext.contracts import ensure
 from securecontext.pipeline import replay
 from securecontext.pipeline.intake import Intake, parse, redact_output
-from securecontext.pipeline.operation import CATALOGUE, Asker, Context, Operation, Output
+from securecontext.pipeline.operation import CATALOGUE, Asker, Asking, Context, Operation, Output
 from securecontext.pipeline.refusals import kind_of
 from securecontext.pipeline.world import Project, World
+from securecontext.storage.acting import acting
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, Unavailable, ZcError
+from securecontext.types.ids import new_id
 from securecontext.types.ledger import EntryDraft
 
 log = logging.getLogger("securecontext.corridor")
@@ -48,6 +53,8 @@ class Call:
         moment: when it came in.
         project: its project; None for calls without one.
         idempotency_key: a retry with the same key is answered, not done again.
+        request: the request's name, where the door has one: clean, maybe of the client's choice.
+        bearer: the session token that its caller showed to a gateway, for the service that holds the data.
     """
 
     id: str
@@ -57,6 +64,13 @@ class Call:
     moment: datetime
     project: Project | None = None
     idempotency_key: str = ""
+    request: str = ""
+    bearer: str = field(default="", repr=False)
+
+    @property
+    def told(self) -> str:
+        """How the log names the call."""
+        return f"{self.id} (request {self.request})" if self.request else self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,13 @@ class Answer:
     error: ZcError | None = None
 
 
+class Elsewhere(Protocol):
+    """The service that holds the data, where this one is a gateway; see `upstreams`."""
+
+    def pass_on(self, call: Call) -> Answer:
+        """Return its answer to a call; raises where there is none."""
+
+
 class Corridor:
     """Walks calls through the seven steps.
 
@@ -81,12 +102,14 @@ class Corridor:
         world: projects and stores.
         policy: step 4.
         gate: step 5.
+        elsewhere: walks steps 2 to 7 of what does not run here; None where the data is here.
     """
 
-    def __init__(self, world: World, policy: Policy, gate: Gate) -> None:
+    def __init__(self, world: World, policy: Policy, gate: Gate, elsewhere: Elsewhere | None = None) -> None:
         self._world = world
         self._policy = policy
         self._gate = gate
+        self._elsewhere = elsewhere
 
     @ensure(
         lambda result: result.error is not None or bool(result.text), "a call that was done has an answer"
@@ -97,6 +120,9 @@ class Corridor:
         try:
             self._gate.rate.take(_caller(call))  # the first part of 5: a call that will be refused counts too
             operation = self._which(call)  # 1
+            if self._elsewhere is not None and not operation.runs_here(call.arguments):
+                with self._within_limits(operation, call):
+                    return self._elsewhere.pass_on(self._localized(operation, call))  # 2 to 7, there
             self._still_known(call)  # 2
             self._has_project(operation, call)
             intake = parse(operation, call.arguments)  # 3
@@ -106,15 +132,15 @@ class Corridor:
             ):  # 5; the quota is asked in the transaction, after a replay
                 return self._do(operation, call, intake)  # 6 and 7
         except _Recorded as recorded:
-            return _refusal(recorded.error)
+            return refusal(recorded.error)
         except ZcError as error:
             self._tell_if_broken(call, error)
             self._record_refusal(call, operation, error)
-            return _refusal(error)
+            return refusal(error)
         except Exception as error:  # noqa: BLE001 - the last line: a defect is told, logged, and stops nobody else
             broken = self._defect(call, error)
             self._record_refusal(call, operation, broken)
-            return _refusal(broken)
+            return refusal(broken)
 
     # 1, 2, 5
 
@@ -144,14 +170,50 @@ class Corridor:
             self._gate.refuse_large_work()
         return self._gate.entered(_caller(call))
 
+    # Before 6, on the caller's machine
+
+    def _localized(self, operation: Operation[Any, Any], call: Call) -> Call:
+        """Return a call in words that hold on the machine to which it is passed on."""
+        if operation.localize is None:
+            return call
+        intake = parse(operation, call.arguments)
+        changed = operation.localize(self._asking(call), intake.given)
+        return replace(call, arguments={**call.arguments, **to_jsonable_python(changed)})
+
+    def _asking(self, call: Call) -> Asking:
+        def ask(operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            answer = self.walk(
+                replace(
+                    call,
+                    id=new_id("call", 12),
+                    operation=operation,
+                    arguments=arguments,
+                    idempotency_key="",
+                )
+            )
+            if answer.error is not None:
+                raise answer.error
+            return answer.structured
+
+        return Asking(self._world, Asker(call.principal, call.project, call.moment), ask)
+
     # 6 and 7
 
     def _do(self, operation: Operation[Any, Any], call: Call, intake: Intake) -> Answer:
+        """Do it as the caller: a database that knows whose its rows are gives it no others."""
+        with acting(actor_of(call.principal, _resource(call), operation.duty)):
+            return self._do_as_caller(operation, call, intake)
+
+    def _do_as_caller(self, operation: Operation[Any, Any], call: Call, intake: Intake) -> Answer:
         prepared = None
-        if operation.prepare is not None:
+        if operation.prepare is not None or operation.localize is not None:
             before = self._replayed(operation, call)
             if before is not None:
                 return before
+        if operation.localize is not None:
+            changed = operation.localize(self._asking(call), intake.given)
+            intake = replace(intake, given=intake.given.model_copy(update=dict(changed)))
+        if operation.prepare is not None:
             asker = Asker(call.principal, call.project, call.moment)
             prepared = operation.prepare(self._world, asker, intake.given)
         try:
@@ -280,6 +342,7 @@ class Corridor:
                 "operation": operation.name if operation else "unknown",
                 "outcome": error.code,
                 "arguments": {},
+                **({"request": call.request} if call.request else {}),
                 **({"left_out": left_out} if left_out else {}),
             },
             secrets={}
@@ -287,6 +350,7 @@ class Corridor:
             else {"operation": call.operation[:200].encode("utf-8", "replace").decode()},
         )
         on_machine = call.project is None or (operation is not None and operation.on_machine)
+        on_machine |= self._elsewhere is not None
         project = None if on_machine else call.project
         try:
             try:
@@ -297,18 +361,18 @@ class Corridor:
                     raise
                 self._world.machine.write(lambda transaction: transaction.record(draft))
         except ZcError as failure:
-            log.error("refusal of call %s could not be entered: %s", call.id, failure.code)
+            log.error("refusal of call %s could not be entered: %s", call.told, failure.code)
         except Exception:
             # Nothing is raised at a door: its caller is owed the first error, and the log has this one.
-            log.exception("refusal of call %s could not be entered", call.id)
+            log.exception("refusal of call %s could not be entered", call.told)
 
     def _tell_if_broken(self, call: Call, error: ZcError) -> None:
         """Put a broken contract into the log with its trace: it is a defect of ours, and the caller is sent there."""
         if isinstance(error, ContractBroken):
-            log.error("call %s of %s broke a contract", call.id, call.operation, exc_info=error)
+            log.error("call %s of %s broke a contract", call.told, call.operation, exc_info=error)
 
     def _defect(self, call: Call, error: BaseException) -> ZcError:
-        log.exception("call %s of %s failed", call.id, call.operation, exc_info=error)
+        log.exception("call %s of %s failed", call.told, call.operation, exc_info=error)
         return ContractBroken(
             "internal_error",
             "The service failed at this call; nothing was changed.",
@@ -341,7 +405,8 @@ def _resource(call: Call) -> str:
     return call.project.id if call.project is not None else ""
 
 
-def _refusal(error: ZcError) -> Answer:
+def refusal(error: ZcError) -> Answer:
+    """Return the answer that refuses a call."""
     return Answer(structured={"error": error.as_dict()}, text=str(error), error=error)
 
 
@@ -368,6 +433,8 @@ def _draft(
         "arguments": intake.plain,
         "outcome": outcome,
     }
+    if call.request:
+        body["request"] = call.request
     if intake.redactions:
         body["redacted"] = [r.model_dump() for r in intake.redactions]
     if noted:

@@ -56,6 +56,15 @@ class Output(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
 
+class Host(StrEnum):
+    """Where an operation runs, which is a question where the data is kept by another service: see `Corridor`."""
+
+    STORE = "store"
+    """Where the data is: a gateway passes it on."""
+    HERE = "here"
+    """On this machine: what it is about are this service's own code, keys and files."""
+
+
 class Effects(StrEnum):
     """What an operation does to the world, at most."""
 
@@ -81,6 +90,22 @@ class Asker:
     principal: Principal
     project: Project | None
     moment: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a `localize` step works with.
+
+    Attributes:
+        world: the folders of this machine; not the data, which may be elsewhere.
+        asker: who calls; its project is the one that the folder has on this machine.
+        ask: walks another call of the same caller's, here or elsewhere, and returns its structured answer; raises what
+            it was refused with.
+    """
+
+    world: World
+    asker: Asker
+    ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -144,9 +169,11 @@ class Operation(Generic[GivenT, OutputT]):
     render: Callable[[OutputT], str]
     summary: str
     description: str
+    host: Host = Host.STORE
     needs_project: bool = True
     on_machine: bool = False
     machine_flag: str = ""
+    localize: Callable[[Asking, GivenT], Mapping[str, Any]] | None = None
     prepare: Callable[[World, Asker, GivenT], Any] | None = None
     after: Callable[[World, OutputT], None] | None = None
     settle: Callable[[World, Any], None] | None = None
@@ -157,6 +184,7 @@ class Operation(Generic[GivenT, OutputT]):
     large: bool = False
     secret_answer: bool = False
     tells_memory: bool = False
+    duty: str = ""
     command: tuple[str, ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
 
@@ -175,6 +203,10 @@ class Operation(Generic[GivenT, OutputT]):
         # A flag is parsed strictly: nothing but true is true.
         return self.on_machine or arguments.get(self.machine_flag) is True
 
+    def runs_here(self, arguments: Mapping[str, Any]) -> bool:
+        """Say whether a gateway does a call with these arguments itself: of the machine's own ledger for one."""
+        return self.host is Host.HERE or arguments.get(self.machine_flag) is True
+
     @property
     def route(self) -> str:
         """The HTTP path below ``/api/v1``."""
@@ -192,9 +224,11 @@ def operation(
     effects: Effects,
     render: Callable[[Any], str],
     audience: Standing = Standing.AGENT,
+    host: Host = Host.STORE,
     needs_project: bool = True,
     on_machine: bool = False,
     machine_flag: str = "",
+    localize: Callable[[Asking, Any], Mapping[str, Any]] | None = None,
     prepare: Callable[[World, Asker, Any], Any] | None = None,
     after: Callable[[World, Any], None] | None = None,
     settle: Callable[[World, Any], None] | None = None,
@@ -205,6 +239,7 @@ def operation(
     large: bool = False,
     secret_answer: bool = False,
     tells_memory: bool = False,
+    duty: str = "",
     command: tuple[str, ...] = (),
     example: dict[str, Any] | None = None,
 ) -> Callable[[Callable[[Context, Any], Any]], Callable[[Context, Any], Any]]:
@@ -216,10 +251,13 @@ def operation(
         effects: what it may do at most; decides whether it runs on a reader or on the writer.
         render: the text that an agent or a person reads.
         audience: who is shown it: agents get tools, persons get commands and routes, hooks are for hooks.
+        host: where it runs, where the data is kept by another service.
         needs_project: whether a call without a project is refused.
         on_machine: whether it works on the machine's store instead of the project's.
         machine_flag: the argument that, where it is true, makes a call work on the machine's store; such a call
             needs no project.
+        localize: done on the caller's machine, before `prepare`: returns the arguments that name things of that machine
+            again, in words that hold on every one.
         prepare: what is done before, outside any transaction (files, other stores).
         after: what is done once the effect is durable.
         settle: what is done at the very end with what `prepare` returned, whether the call was done or refused.
@@ -231,6 +269,7 @@ def operation(
         secret_answer: whether its answer is a secret that the caller is owed: shown as it is, and kept nowhere, so
             that a retry does it anew.
         tells_memory: whether its answer tells stored texts, of which some may be sealed: it is kept nowhere either.
+        duty: what it does with rows beyond those that its caller may see; see `storage.acting`.
         command: words on the command line; by default derived from the name.
         example: arguments of an example, for help and reference.
     """
@@ -249,11 +288,13 @@ def operation(
             effects=effects,
             audience=audience,
             render=render,
+            host=host,
             summary=text.split("\n", 1)[0],
             description=" ".join(text.split("\n\n", 1)[0].split()),
             needs_project=needs_project,
             on_machine=on_machine,
             machine_flag=machine_flag,
+            localize=localize,
             prepare=prepare,
             after=after,
             settle=settle,
@@ -264,6 +305,7 @@ def operation(
             large=large,
             secret_answer=secret_answer,
             tells_memory=tells_memory,
+            duty=duty,
             command=command or (name.removeprefix("zc_").replace("_", "-"),),
             example=example or {},
         )

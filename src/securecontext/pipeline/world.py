@@ -46,7 +46,13 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What the running service can say of itself; for_many: a system service, which looks into nobody's folders."""
+    """What the running service can say of itself.
+
+    Attributes:
+        for_many: a system service, which looks into nobody's folders.
+        gateway: the data is kept by another service.
+        engine: what keeps the data: ``sqlite`` or ``postgres``.
+    """
 
     version: str
     home: Path
@@ -55,6 +61,8 @@ class ServiceFacts:
     http_url: str
     connections: int
     for_many: bool = False
+    gateway: bool = False
+    engine: str = "sqlite"
 
 
 class Code(Protocol):
@@ -96,6 +104,13 @@ class Ledgers(Protocol):
     def verify_store(self, store: Store, *, whole: bool = False) -> Verdict:
         """Verify a store's ledger: what came after the last good check, or all of it."""
 
+    @property
+    def signer(self) -> str:
+        """The id of who signs the ledgers of this installation now."""
+
+    def verified_at(self, store: Store) -> str:
+        """Return when a store's ledger was last read whole and found good, a timestamp; empty where nobody knows."""
+
     def checkpoint(self, store: Store) -> None:
         """Place, sign and anchor what a ledger holds; what is in the way is for the check to say."""
 
@@ -129,8 +144,8 @@ class Ledgers(Protocol):
             kept: kinds whose bodies stay.
         """
 
-    def tail(self, connection: Connection, limit: int) -> Sequence[LedgerRow]:
-        """Return the newest entries of the ledger that this connection sees, newest first."""
+    def tail(self, connection: Connection, limit: int, before: int | None = None) -> Sequence[LedgerRow]:
+        """Return the newest entries of the ledger that this connection sees, newest first; those before one."""
 
     def size(self, connection: Connection) -> tuple[int, int]:
         """Return (entries, streams) of the ledger that this connection sees."""

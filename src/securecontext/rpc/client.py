@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from securecontext import __version__, handover, rendezvous
-from securecontext.types.errors import BY_NAME, Unavailable, ZcError
+from securecontext.types.errors import Unavailable, ZcError, told
 from securecontext.types.ids import new_id
 
 START_SECONDS = 15.0
@@ -97,9 +97,7 @@ def _line_of(asked: dict[str, Any]) -> bytes:
 
 def refused(got: dict[str, Any]) -> ZcError:
     """Return the error that an answer carries."""
-    error = got["structured"]["error"]
-    kind = BY_NAME.get(got.get("class", ""), ZcError)
-    return kind(error["code"], error["message"], error["hint"], **error.get("details", {}))
+    return told(got.get("class", ""), got["structured"]["error"])
 
 
 def control(connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from securecontext import rendezvous
 from securecontext.pipeline.callers import Caller
 from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.passing import answer_bytes
 from securecontext.types.errors import InvalidInput, ZcError
 
 
@@ -43,7 +44,4 @@ def refusal_line(error: ZcError) -> bytes:
 
 
 def _line(answer: Answer) -> bytes:
-    out: dict[str, Any] = {"ok": answer.error is None, "text": answer.text, "structured": answer.structured}
-    if answer.error is not None:
-        out["class"] = type(answer.error).__name__
-    return json.dumps(out).encode() + b"\n"
+    return answer_bytes(answer) + b"\n"

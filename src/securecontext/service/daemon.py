@@ -254,7 +254,7 @@ class Daemon:
         await self.listener.run(lambda: self.app.code.check(self.doors.let_pass))
 
     async def _turn_queues(self) -> None:
-        await self.listener.run(self.app.queue.turn)
+        await self.listener.run(self.app.turn_queues)
 
     async def _give_back(self) -> None:
         await self.listener.run(allocator.give_back)

@@ -297,6 +297,8 @@ class Listener:
                 return handlers.refused(opening.word, error), None
             # The start has told the person. What tools do is entered all the same, as nobody's whose name it is not.
             caller = self._introduced(Standing.HOOK, "hook", who, headers)
+        if self._app.bearers is not None and caller.bearer:
+            self._app.bearers.remember(handlers.session_of(payload), caller.bearer)
         done = handlers.answer(self._app.corridor, caller, opening.word, payload)
         return done, handlers.in_session(caller, payload)
 
@@ -319,7 +321,7 @@ class Listener:
             lambda: self._introduced(Standing.PERSON, "cli", who, opening.headers, terminal)
         )
         await self._send(writer, greeting())
-        with self._app.presence.here(caller.principal):
+        with self._app.presence.here(caller.principal, caller.bearer):
             while (line := await read_line(reader)).endswith(b"\n") and not self._stopping:
                 self._daemon.touched()
                 with self._owing():
@@ -350,7 +352,7 @@ class Listener:
             return
         self._flows.add(flow)
         try:
-            with self._app.presence.here(caller.principal):
+            with self._app.presence.here(caller.principal, caller.bearer):
                 await server_module.serve_lines(
                     server, reader, send, flow, functools.partial(self._enter, caller=caller)
                 )

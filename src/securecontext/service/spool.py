@@ -64,7 +64,7 @@ class Spool:
     def _drain(self, folder: Path, jail: Jail) -> int:
         self._count_dropped(folder / "dropped")
         entered = 0
-        closed: set[tuple[str, str]] = set()
+        closed: set[tuple[str, str, str]] = set()
         for name in [each for each in jail.names() if each.endswith(".json")]:
             entered += self._take(jail, folder / name, closed)
             if entered >= AT_ONCE:
@@ -89,7 +89,7 @@ class Spool:
             return
         log.warning("%d notes of hooks found no room in the spool and are lost", count)
 
-    def _take(self, jail: Jail, file: Path, closed: set[tuple[str, str]]) -> bool:
+    def _take(self, jail: Jail, file: Path, closed: set[tuple[str, str, str]]) -> bool:
         """Enter one note; say whether it was.
 
         Args:
@@ -99,7 +99,8 @@ class Spool:
         """
         try:
             note = _read(jail, file.name)
-            place = str(note["project_path"]), str(note.get("scope", ""))
+            session = str(note.get("session_id", "")) if self._app.upstreams else ""
+            place = str(note["project_path"]), str(note.get("scope", "")), session
             if place in closed:
                 return False
             try:
@@ -161,11 +162,13 @@ def _enter(app: App, note: dict[str, Any]) -> None:
     event = str(note["event"])
     headers = {"project-path": note["project_path"], "scope": str(note.get("scope", ""))}
     agent = {"agent": str(note.get("agent", ""))}
+    if app.bearers is not None:
+        headers["token"] = app.bearers.of(handlers.session_of(note))
     try:
         caller = introduce(app, Standing.HOOK, "hook", os.getuid(), headers | agent)
     except InvalidInput:  # what the session did is entered all the same, without the name that is none
         caller = introduce(app, Standing.HOOK, "hook", os.getuid(), headers)
-    if caller.trouble is not None:
+    if caller.trouble is not None and not caller.has_project:
         raise caller.trouble
     if _told_before(app, caller, event, note):
         return
@@ -175,15 +178,15 @@ def _enter(app: App, note: dict[str, Any]) -> None:
         "spooled_at": str(note.get("ts", "")),
     }
     trouble = handlers.answer(app.corridor, caller, event, payload).trouble
-    if trouble is not None:
-        raise trouble
+    if trouble is not None and not (app.upstreams and trouble.code == "idempotency_key_reused"):
+        raise trouble  # a key that was used says that the upstream has it: its hook had not waited for the answer
 
 
 def _told_before(app: App, caller: Caller, event: str, note: dict[str, Any]) -> bool:
     """Say whether a tool call was entered although its hook, which had waited long enough, spooled it too."""
     outcome = {"tool-used": "ok", "tool-failed": "failed"}.get(event)
     key = handlers.observation_key(note, outcome) if outcome else ""
-    if not key or caller.project is None:
+    if not key or caller.project is None or app.upstreams:
         return False
     with app.store(caller.project.id).read() as connection:
         if note.get("with_token") is True and replay.known_of_agents(

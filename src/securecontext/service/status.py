@@ -46,6 +46,7 @@ class Status:
             "memory_mb": round(usage.resident_bytes() / limits.MB, 1),
             "idle_minutes": self._app.settings.idle_minutes,
             "database": self._app.stores.told(),
+            "upstream": self._app.upstreams.told() if self._app.upstreams else None,
             "secret_rules": self._app.secret_rules.state,
             "secret_rules_trouble": self._app.secret_rules.trouble,
             "limits": self._limits(),

@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from securecontext.storage import schema, tables
+from securecontext.storage import acting, meta_rows, schema, tables
+from securecontext.storage.acting import Actor
 from securecontext.storage.meta_rows import STORE
 from securecontext.storage.notices_postgres import CHANNEL
 from securecontext.storage.port import Recorder, Transaction
@@ -28,7 +29,9 @@ from securecontext.storage.writer import Undecided, Writer
 from securecontext.types.errors import Unavailable, ZcError
 
 T = TypeVar("T")
-Sign = Callable[[int, int], str]
+Sign = Callable[[Actor, str, int, int], str]
+"""Makes a context out of who acts, the ledger (empty where it is not known yet), the backend's process id and the
+begin of the transaction in microseconds since the epoch."""
 
 _LEAF = tables.ledger_entries.c.leaf_index
 for index, where in (
@@ -41,6 +44,7 @@ for index, where in (
     (tables.DUE_TASKS, tables.tasks.c.due_at.is_not(None)),
     (tables.HELD_TASKS, tables.in_state("claimed")),
     (tables.BLOCKED_TASKS, tables.in_state("blocked")),
+    (tables.FILE_TASKS, tables.in_state("queued") & tables.tasks.c.files.is_not(None)),
 ):
     index.dialect_options["postgresql"]["where"] = where
 
@@ -49,26 +53,43 @@ _NOTIFY: Final = text("SELECT pg_notify(:channel, :topic)")
 _WRITERS: Final = 0x5EC0_0002
 """First half of the advisory locks of writers; the second half is made of the store's name."""
 _WHEN: Final = "pg_backend_pid(), (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint"
-_TAKE_TURN = text(f"SELECT {_WHEN}, pg_current_xact_id()::text, pg_advisory_xact_lock(:kind, :store)")
+IDLE_MS = 15_000
+"""So long a service that falls silent in the middle of a write holds the lock of a project."""
+_TAKE_TURN = text(
+    f"SELECT {_WHEN}, pg_current_xact_id()::text, pg_advisory_xact_lock(:kind, :store), "
+    "set_config('idle_in_transaction_session_timeout', :idle, true)"
+)
 _BEGAN = text(f"SELECT {_WHEN}")
 _SAY = text("SELECT set_config('zc.context', :context, true)")
 _ENDED_HOW = text("SELECT pg_xact_status(CAST(:xact AS xid8))")
 
 
-def act(connection: Connection, sign: Sign | None) -> None:
+def act(connection: Connection, sign: Sign | None, actor: Actor, log: str = "") -> None:
     """Say who acts in the transaction that is open, or begins now: without that there is no row under the policies."""
-    if sign is not None:
-        backend, began = connection.execute(_BEGAN).one()
-        connection.execute(_SAY, {"context": sign(int(backend), int(began))})
+    if sign is None:
+        acting.begun(connection, None, actor)
+        return
+    backend, began = connection.execute(_BEGAN).one()
+    _say(connection, sign, actor, log, int(backend), int(began))
 
 
-def take_turn(connection: Connection, name: str, sign: Sign | None) -> str:
+def take_turn(connection: Connection, name: str, sign: Sign | None, actor: Actor, log: str = "") -> str:
     """Wait until nobody else writes into a store, in any service, and say who acts; return the transaction's id."""
-    turn = {"kind": _WRITERS, "store": _number_of(name)}
-    backend, began, transaction, _ = connection.execute(_TAKE_TURN, turn).one()
-    if sign is not None:
-        connection.execute(_SAY, {"context": sign(int(backend), int(began))})
+    turn = {"kind": _WRITERS, "store": _number_of(name), "idle": str(IDLE_MS)}
+    backend, began, transaction, *_ = connection.execute(_TAKE_TURN, turn).one()
+    if sign is None:
+        acting.begun(connection, None, actor)
+    else:
+        _say(connection, sign, actor, log, int(backend), int(began))
     return str(transaction)
+
+
+def _say(connection: Connection, sign: Sign, actor: Actor, log: str, backend: int, began: int) -> None:
+    def say(connection: Connection, actor: Actor) -> None:
+        connection.execute(_SAY, {"context": sign(actor, log, backend, began)})
+
+    say(connection, actor)
+    acting.begun(connection, say, actor)
 
 
 def _nothing(connection: Connection) -> None:
@@ -84,8 +105,7 @@ class PostgresStore:
         clock: the moment for ledger entries.
         open_recorder: makes the store's ledger from a connection inside the first transaction; None for none.
         store: names the store among its like in ``meta``; see `meta_rows`.
-        sign: makes the context of a transaction out of its backend's process id and its begin (microseconds since the
-            epoch); None for a login that no policy concerns.
+        sign: makes the contexts of transactions; None for a login that no policy concerns.
         admit: called in each write transaction once nobody else writes into this project; raises where nobody may.
 
     Raises:
@@ -117,6 +137,7 @@ class PostgresStore:
         self._admit = admit
         self._text = PostgresTextIndex()
         self._transaction = ""
+        self._log = ""
         try:
             recorder = self._prepare(clock, open_recorder)
         except (DBAPIError, TimeoutError) as error:
@@ -134,9 +155,10 @@ class PostgresStore:
                     "Bring them up to date as the database's administrator: `zc db migrate`.",
                     needed=schema.CURRENT,
                 )
-            take_turn(connection, self._name, self._sign)
+            take_turn(connection, self._name, self._sign, acting.SERVICE)
             self._admit(connection)
             recorder = open_recorder(connection, clock()) if open_recorder else None
+            self._log = meta_rows.read(connection, "log") or ""
         if recorder is not None:
             recorder.committed()
         return recorder
@@ -151,7 +173,7 @@ class PostgresStore:
         """Yield a connection that sees one consistent state and cannot write."""
         try:
             with self._readers.connect() as connection:
-                act(connection, self._sign)
+                act(connection, self._sign, acting.current(), self._log)
                 yield connection
         except (DBAPIError, TimeoutError) as error:
             raise self.translate(error) from error
@@ -180,9 +202,9 @@ class PostgresStore:
         """Return a connection for the writer."""
         return self._engine.connect()
 
-    def begun(self, connection: Connection) -> None:
+    def begun(self, connection: Connection, actor: Actor) -> None:
         """Wait until nobody else writes into this project, and see whether anybody may."""
-        self._transaction = take_turn(connection, self._name, self._sign)
+        self._transaction = take_turn(connection, self._name, self._sign, actor, self._log)
         self._admit(connection)
 
     def committed_after_all(self, error: BaseException) -> bool:

@@ -24,6 +24,13 @@ CONNECT_TIMEOUT_S: Final = 10
 POOL_SIZE: Final = 20
 POOL_TIMEOUT_S: Final = 10
 TLS_MODES: Final = ("verify-full", "verify-ca", "require")
+_PROBES: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""By which the kernel notices a server that went away without a word; of no meaning at a unix socket."""
 _DRIVERS: Final = ("postgresql", "postgres", "postgresql+psycopg")
 _SESSION: Final = {
     "statement_timeout": str(STATEMENT_TIMEOUT_MS),
@@ -142,6 +149,7 @@ def open_postgres(url: str, connections: int = POOL_SIZE, schema: str = SCHEMA) 
             connect_args={
                 "options": f"{given} {settings}".strip(),
                 "connect_timeout": CONNECT_TIMEOUT_S,
+                **_PROBES,
                 "application_name": "securecontext",
             },
         )

@@ -46,7 +46,7 @@ def translated(error: BaseException) -> BaseException:
                 "The PostgreSQL server cannot be reached.",
                 "Check it, then call again.",
             )
-        case str() if state.startswith(("08", "28", "53", "57P", "3D")):
+        case str() if state.startswith(("08", "25P03", "28", "53", "57P", "3D")):
             return Unavailable(
                 "database_unreachable",
                 "The PostgreSQL server refuses the connection.",

@@ -1,81 +1,148 @@
-"""Row-level security: in a transaction, a service sees and writes the rows of the store that its context names.
+"""Row-level security: in a transaction one sees and writes what is for who acts there, and nothing without a context.
 
-Forced on every table, for the owner too. Who acts is what `current_store` makes of the signed context
-(`boundaries.database_context`); without one there is no row. The function alone reads the keys, which the
-administrator enters (`zc db migrate`). What a table's rows belong to is read off its columns: a project, or a log;
-a table without either has to be named here, or the migration fails.
+Forced on every table, for the owner too. Who acts is what `postgres_context` makes of the signed context
+(`boundaries.database_context`); its function alone reads the keys, which the administrator enters (`zc db migrate`).
+A table of which nothing here says whose its rows are makes the migration fail.
+
+Policies name who they are for: ``agent`` and ``person`` for the calls of such, an agent's role, a duty of a call, or a
+part of the service (``system:…``, see `storage.acting`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import Connection, Table, text
 
 from securecontext.storage import tables
+from securecontext.storage.acting import (
+    AUDITOR,
+    KEEP,
+    PROJECTS,
+    PURGE,
+    QUEUE,
+    RESCAN,
+    RETENTION,
+    SEQUENCER,
+    SERVICE,
+    SURVEY,
+    TOKENS,
+    WRITER,
+)  # fmt: skip
+from securecontext.storage.postgres_context import FUNCTIONS, OUTDATED
 from securecontext.types.errors import ContractBroken
 
-PROJECT: Final = "(SELECT current_project())"
-_MACHINE: Final = f"{PROJECT} = 'machine'"
-_OWN_META: Final = (
-    f"starts_with(name, {PROJECT} || '@') OR name = 'ends/' || {PROJECT}"
-    f" OR ({_MACHINE} AND starts_with(name, 'ends/'))"
-)
-_LISTED: Final[dict[str, str]] = {
-    "meta": _OWN_META,
-    "projects": _MACHINE,
-    "project_aliases": _MACHINE,
-    "tokens": _MACHINE,
-    "idempotency": f"{_MACHINE} OR strpos(scope, '/' || {PROJECT} || '/') > 0",
-    **dict.fromkeys((table.name for table in (tables.chunks, *tables.HELD)), f"project = {PROJECT}"),
+_CALLS: Final = ("agent", "person")
+_ALWAYS: Final = (SERVICE.duty, PROJECTS.duty)
+_PARTS: Final = (
+    *_ALWAYS, WRITER.duty, SEQUENCER.duty, AUDITOR.duty, RETENTION.duty, RESCAN.duty, QUEUE.duty, TOKENS.duty,
+)  # fmt: skip
+
+
+def _place(*who: str) -> str:
+    """Return the project, or ``machine``, in which one of these acts; null for anybody else."""
+    return f"(SELECT acting_in('{{{','.join(dict.fromkeys(who))}}}'))"
+
+
+def _here(*who: str) -> str:
+    return f"project = {_place(*who)}"
+
+
+def _machine(*who: str) -> str:
+    return f"{_place(*who)} = 'machine'"
+
+
+def _all(condition: str) -> Mapping[str, str]:
+    return dict.fromkeys(("SELECT", "INSERT", "UPDATE", "DELETE"), condition)
+
+
+def _signed_by(author: str) -> str:
+    """Return the condition of rows that say of themselves that they are of who acts; a person may say otherwise."""
+    return f"ARRAY[{author}, '*']::text[] && (SELECT acting_as())::text[]"
+
+
+_NOTEBOOK: Final = "project || '/' || agent"
+_FACTS: Final = {
+    "SELECT": f"ARRAY[{_NOTEBOOK} || '/' || classification, project || '/*/' || classification,"
+    f" {_NOTEBOOK} || '/' || classification || '/' || created_by] && (SELECT seen_facts())::text[]",
+    "INSERT": f"ARRAY[{_NOTEBOOK} || '/' || created_by, {_NOTEBOOK} || '/*', project || '/*/*']"
+    " && (SELECT kept_facts())::text[]",
+    **dict.fromkeys(
+        ("UPDATE", "DELETE"), f"ARRAY[{_NOTEBOOK}, project || '/*'] && (SELECT kept_facts())::text[]"
+    ),
 }
-"""Whose rows are whose, where the columns do not say it, or not strictly enough."""
-FUNCTIONS: Final = (
-    "CREATE TABLE IF NOT EXISTS context_keys"
-    " (signer varchar(64) PRIMARY KEY, inner_pad bytea NOT NULL, outer_pad bytea NOT NULL)",
-    "REVOKE ALL ON context_keys FROM PUBLIC",
-    """
-    CREATE OR REPLACE FUNCTION current_store() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path = securecontext, pg_temp AS $$
-    DECLARE
-      said CONSTANT text := pg_catalog.current_setting('zc.context', true);
-      parts text[];
-      pads context_keys;
-    BEGIN
-      IF said IS NULL OR said !~ '^v1[|][a-z0-9_]+@[a-z0-9_]+[|][0-9]{1,9}[|][0-9]{1,18}[|][0-9a-f]{64}$' THEN
-        RETURN NULL;
-      END IF;
-      parts := pg_catalog.string_to_array(said, '|');
-      IF parts[3]::int <> pg_catalog.pg_backend_pid() OR parts[4]::bigint <> transaction_began() THEN
-        RETURN NULL;
-      END IF;
-      SELECT * INTO pads FROM context_keys WHERE signer = pg_catalog.split_part(parts[2], '@', 2);
-      IF NOT FOUND OR pg_catalog.encode(pg_catalog.sha256(pads.outer_pad || pg_catalog.sha256(pads.inner_pad ||
-          pg_catalog.convert_to(pg_catalog.array_to_string(parts[1:4], '|'), 'UTF8'))), 'hex') <> parts[5] THEN
-        RETURN NULL;
-      END IF;
-      RETURN parts[2];
-    END $$
-    """,
-    # Their bodies are bound when they are made, so that no search path of a caller's changes what they call.
-    "CREATE OR REPLACE FUNCTION current_project() RETURNS text LANGUAGE sql STABLE"
-    " RETURN pg_catalog.split_part(current_store(), '@', 1)",
-    "CREATE OR REPLACE FUNCTION current_logs() RETURNS text[] LANGUAGE sql STABLE"
-    " RETURN (SELECT pg_catalog.array_agg(m.value::text) FROM meta m"
-    " WHERE pg_catalog.starts_with(m.name, (SELECT current_project()) || '@')"
-    " AND pg_catalog.right(m.name, 4) = '/log')",
-    "CREATE OR REPLACE FUNCTION current_log() RETURNS text LANGUAGE sql STABLE"
-    " RETURN (SELECT m.value FROM meta m WHERE m.name = (SELECT current_store()) || '/log')",
+_KEEPING: Final = (KEEP, PURGE, *_ALWAYS, RESCAN.duty, RETENTION.duty)
+_DOCUMENTS: Final = {
+    **_all(_here(*_KEEPING)),
+    "SELECT": "ARRAY[project || '/' || classification, project || '/' || classification || '/' || created_by]"
+    " && (SELECT seen_texts())::text[]",
+    "INSERT": f"{_here(*_KEEPING)} AND {_signed_by('created_by')}",
+}
+_CHUNKS: Final = {
+    **_all(_here(*_KEEPING)),
+    "SELECT": f"{_here(*_CALLS, *_KEEPING, SURVEY)} AND (parent_kind = 'document'"
+    f" OR EXISTS (SELECT FROM facts f WHERE f.fact = parent) OR {_here(*_KEEPING)})",
+}
+_WORK: Final = _all(_here(*_CALLS, *_ALWAYS, QUEUE.duty, RESCAN.duty))
+_OWN: Final = {**_WORK, "INSERT": f"{_WORK['INSERT']} AND {_signed_by('created_by')}"}
+_AS_AGENT: Final = "'agent:' || agent"
+_BY_AGENT: Final = {**_WORK, "INSERT": f"{_WORK['INSERT']} AND {_signed_by(_AS_AGENT)}"}
+
+
+def _logs(*who: str) -> str:
+    return f"log = ANY((SELECT acting_logs('{{{','.join(who)}}}'))::text[])"
+
+
+def _own_log(*who: str) -> str:
+    return f"log = (SELECT acting_log('{{{','.join(who)}}}'))"
+
+
+_LEDGER: Final = {**_all(_own_log(WRITER.duty, SEQUENCER.duty, *_ALWAYS)), "SELECT": _logs(*_CALLS, *_PARTS)}
+_BODIES: Final = {
+    **_LEDGER,
+    "UPDATE": _logs(PURGE, RETENTION.duty, RESCAN.duty, *_ALWAYS),
+}
+_SUBJECT: Final = (
+    "CASE WHEN starts_with(name, 'ends/') THEN substr(name, 6) ELSE split_part(name, '@', 1) END"
 )
-"""Made before the policies that call them; `transaction_began` before all, see `BEGAN`."""
-BEGAN: Final = (
-    "CREATE OR REPLACE FUNCTION transaction_began() RETURNS bigint LANGUAGE sql STABLE AS"
-    " $$ SELECT (extract(epoch FROM pg_catalog.transaction_timestamp()) * 1000000)::bigint $$"
+_META: Final = (
+    f"ARRAY[{_SUBJECT}, CASE WHEN starts_with(name, 'ends/') THEN 'machine' END]"
+    f" && ARRAY[{_place(*_CALLS, *_PARTS)}]"
 )
-_ENTER = text(
-    "INSERT INTO context_keys (signer, inner_pad, outer_pad) VALUES (:signer, :inner_pad, :outer_pad)"
-    " ON CONFLICT (signer) DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad"
+_AUTHOR: Final = "split_part(scope, '/', 1)"
+_SCOPE: Final = (
+    f"{_signed_by(_AUTHOR)} AND"
+    f" ARRAY[split_part(scope, '/', 2), 'machine'] && ARRAY[{_place(*_CALLS, *_ALWAYS, RETENTION.duty, RESCAN.duty)}]"
 )
+_RULES: Final[Mapping[str, Mapping[str, str]]] = {
+    "meta": _all(_META),
+    "projects": _all(_machine(*_CALLS, *_PARTS)),
+    "project_aliases": _all(_machine(*_CALLS, *_PARTS)),
+    "tokens": _all(_machine("person", "orchestrator", TOKENS.duty, RETENTION.duty, *_ALWAYS)),
+    "rates": _all(_machine(RETENTION.duty, *_ALWAYS)),
+    "idempotency": _all(_SCOPE),
+    "facts": _FACTS,
+    "documents": _DOCUMENTS,
+    "chunks": _CHUNKS,
+    "events": _all(_here(*_CALLS, *_ALWAYS, RESCAN.duty)),
+    "tasks": _OWN,
+    "task_needs": _WORK,
+    "task_results": _OWN,
+    "broadcasts": _OWN,
+    "broadcast_recipients": _WORK,
+    "broadcast_acks": _BY_AGENT,
+    "broadcast_attempts": _BY_AGENT,
+    "channel_keys": {**_all(_here("person", *_ALWAYS)), "SELECT": _here(*_CALLS, *_ALWAYS)},
+    "reservations": _WORK,
+    "ledger_entries": _LEDGER,
+    "ledger_bodies": _BODIES,
+    "ledger_heads": _LEDGER,
+    "ledger_tiles": _LEDGER,
+    "ledger_checkpoints": _LEDGER,
+    "ledger_sequencers": _LEDGER,
+}
+"""For each table and command the rows that it is about: those that are there, and those that it leaves."""
 
 
 def lift(connection: Connection) -> None:
@@ -89,39 +156,45 @@ def lift(connection: Connection) -> None:
 
 
 def force(connection: Connection) -> None:
-    """Put every table under its policy.
+    """Put every table under its policies.
 
     Raises:
-        ContractBroken: a table of ours says neither by its columns nor here whose its rows are.
+        ContractBroken: nothing says whose the rows of a table are.
     """
-    for statement in (BEGAN, *FUNCTIONS):
+    for statement in FUNCTIONS:
         connection.exec_driver_sql(statement)
     for table in tables.metadata.sorted_tables:
-        using, check = _conditions(table)
+        rules = _rules(table)
         name = table.name
-        connection.exec_driver_sql(f"DROP POLICY IF EXISTS own_rows ON {name}")
-        connection.exec_driver_sql(f"CREATE POLICY own_rows ON {name} USING ({using}) WITH CHECK ({check})")
+        for policy in ("own_rows", *(f"own_rows_{command.lower()}" for command in rules)):
+            connection.exec_driver_sql(f"DROP POLICY IF EXISTS {policy} ON {name}")
+        for command, rows in rules.items():
+            using = "" if command == "INSERT" else f" USING ({rows})"
+            check = f" WITH CHECK ({rows})" if command in ("INSERT", "UPDATE") else ""
+            connection.exec_driver_sql(
+                f"CREATE POLICY own_rows_{command.lower()} ON {name} FOR {command}{using}{check}"
+            )
         connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
         connection.exec_driver_sql(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY")
     connection.exec_driver_sql("ALTER TABLE context_keys ENABLE ROW LEVEL SECURITY")
+    for function in OUTDATED:
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}")
 
 
-def _conditions(table: Table) -> tuple[str, str]:
-    """Return which rows are seen, and which may be written."""
-    if table.name in _LISTED:
-        return (_LISTED[table.name],) * 2
-    if (
-        "log" in table.c
-    ):  # other services' ledgers of a project are read; of one that is deleted bodies are blanked
-        seen = "log = ANY ((SELECT current_logs())::text[])"
-        return seen, seen if table is tables.ledger_bodies else "log = (SELECT current_log())"
-    if "project" in table.c:
-        return (f"project = {PROJECT} OR {_MACHINE}",) * 2
-    raise ContractBroken(
-        "table_without_policy",
-        f"Nothing says whose the rows of {table.name} are.",
-        "Name it in storage/postgres_policies.py.",
-    )
+def _rules(table: Table) -> Mapping[str, str]:
+    if table.name not in _RULES:
+        raise ContractBroken(
+            "table_without_policy",
+            f"Nothing says whose the rows of {table.name} are.",
+            "Name it in storage/postgres_policies.py.",
+        )
+    return _RULES[table.name]
+
+
+_ENTER = text(
+    "INSERT INTO context_keys (signer, inner_pad, outer_pad) VALUES (:signer, :inner_pad, :outer_pad)"
+    " ON CONFLICT (signer) DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad"
+)
 
 
 def enter_key(connection: Connection, signer: str, pads: tuple[bytes, bytes]) -> None:

@@ -21,7 +21,7 @@ from securecontext.contracts import ensure, require
 from securecontext.storage import tables
 from securecontext.types.errors import Conflict
 
-HISTORY: Final[tuple[str, ...]] = ("0001", "0002", "0003", "0004", "0005")
+HISTORY: Final[tuple[str, ...]] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every revision this code knows, oldest first. A test holds it against the files in ``migrations/versions``."""
 
 CURRENT: Final[str] = HISTORY[-1]

@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from securecontext.storage import schema
+from securecontext.storage.acting import Actor
 from securecontext.storage.aside import marker_of, recover, refuse_if_set_aside, set_aside
 from securecontext.storage.port import Recorder, Transaction
 from securecontext.storage.search_sqlite import VOCABULARY, SqliteTextIndex
@@ -200,7 +201,7 @@ class SqliteStore:
         """Return a fresh connection for the writer."""
         return self._writer_engine.connect()
 
-    def begun(self, connection: Connection) -> None:
+    def begun(self, connection: Connection, actor: Actor) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` holds the file."""
 
     def committed_after_all(self, error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -312,6 +313,17 @@ tokens = Table(
 )
 Index("ix_tokens_project", tokens.c.project, tokens.c.agent)
 
+rates = Table(
+    "rates",
+    metadata,
+    Column("caller", String(300), primary_key=True, comment="principal and session"),
+    Column("calls", Float, nullable=False, comment="what was left in the bucket"),
+    Column("at", String(32), nullable=False, comment="when that was"),
+    comment="How fast callers call all services of a database together. Used in the machine's rows.",
+    sqlite_with_rowid=False,
+)
+Index("ix_rates_at", rates.c.at)
+
 TASK_STATES = ("queued", "delayed", "blocked", "claimed", "done", "dead")
 """See `coordination.tasks.State`."""
 
@@ -339,6 +351,7 @@ tasks = Table(
     Column("created_at", String(32), nullable=False),
     Column("ended_at", String(32)),
     *_origin(),
+    Column("files", Text, comment="JSON list of patterns that a claim reserves; NULL for none"),
     UniqueConstraint("project", "role", "task_id"),
     _one_of("state", TASK_STATES),
     CheckConstraint("urgency BETWEEN 0 AND 100", name="urgency"),
@@ -375,7 +388,15 @@ HELD_TASKS = Index(
 BLOCKED_TASKS = Index(
     "ix_tasks_blocked", tasks.c.project, tasks.c.role, tasks.c.task_id, sqlite_where=in_state("blocked")
 )
-"""All four partial on both engines, as `ONE_ACTIVE` is."""
+FILE_TASKS = Index(
+    "ix_tasks_files",
+    tasks.c.project,
+    tasks.c.role,
+    tasks.c.urgency,
+    tasks.c.task,
+    sqlite_where=in_state("queued") & tasks.c.files.is_not(None),
+)
+"""All five partial on both engines, as `ONE_ACTIVE` is."""
 
 task_needs = Table(
     "task_needs",

@@ -21,6 +21,8 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
+from securecontext.storage import acting
+from securecontext.storage.acting import Actor
 from securecontext.storage.port import Recorder, Transaction
 from securecontext.types.errors import Unavailable, ZcError
 from securecontext.types.ledger import EntryDraft
@@ -41,8 +43,8 @@ class Backend(Protocol):
     def connect_writer(self) -> Connection:
         """Return a fresh connection for writing."""
 
-    def begun(self, connection: Connection) -> None:
-        """Do what comes first in each transaction; raise where nobody may write."""
+    def begun(self, connection: Connection, actor: Actor) -> None:
+        """Do what comes first in each transaction, whose first job is somebody's; raise where nobody may write."""
 
     def committed_after_all(self, error: BaseException) -> bool:
         """Say whether a transaction is durable although its commit failed with this error.
@@ -117,10 +119,11 @@ class _Batch:
 class _Item:
     """A job and its outcome, which one thread waits for: a lock is the cheapest thing to wait at."""
 
-    __slots__ = ("_done", "_error", "_result", "job")
+    __slots__ = ("_done", "_error", "_result", "actor", "job")
 
     def __init__(self, job: Callable[[Transaction], Any]) -> None:
         self.job = job
+        self.actor = acting.current()
         self._result: Any = None
         self._error: BaseException | None = None
         self._done = threading.Lock()
@@ -304,12 +307,17 @@ class Writer:
     def _attempt(self, connection: Connection, batch: list[_Item]) -> list[tuple[_Item, Any]]:
         """Run a batch to its durable end, or raise with nothing done."""
         with connection.begin() as transaction:
-            self._backend.begun(connection)
+            self._backend.begun(connection, batch[0].actor)
             state = _Batch(connection, self._backend, self._clock)
-            done = [(item, item.job(state)) for item in batch]
+            done = []
+            for item in batch:
+                acting.say(connection, item.actor)
+                with acting.acting(item.actor):
+                    done.append((item, item.job(state)))
             if not self._backend.alive(connection):
                 raise Unavailable("transaction_lost", "The database ended the transaction.", "Call again.")
             if state.drafts and self._recorder is not None:
+                acting.say(connection, acting.WRITER)
                 self._recorder.append(connection, state.drafts, self._clock())
             self._commit(transaction)
         # The commit is durable. Whatever fails from here on must not undo an answer, or the batch would be done again.

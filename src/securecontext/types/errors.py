@@ -145,3 +145,23 @@ BY_NAME: dict[str, type[ZcError]] = {
     )
 }
 """Class by name, so that a client of the service can raise again what the service refused with."""
+
+
+def told(name: str, wire: dict[str, Any]) -> ZcError:
+    """Return the error that another service tells of; one whose class is not known here is still an error.
+
+    Args:
+        name: of its class.
+        wire: what `ZcError.as_dict` returned there.
+
+    Raises:
+        KeyError: it is no such thing.
+        TypeError: the same.
+    """
+    kind, details = BY_NAME.get(name, ZcError), wire.get("details", {})
+    code, message, hint = wire["code"], wire["message"], wire["hint"]
+    if not all(isinstance(text, str) for text in (code, message, hint)) or not isinstance(details, dict):
+        raise TypeError("no error")
+    error = kind(code, message, hint)
+    error.details = details
+    return error

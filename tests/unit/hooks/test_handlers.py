@@ -82,6 +82,7 @@ def test_a_full_memory_stays_within_the_hooks_limit_and_closes_its_fence(house):
     assert f"\n{fence}]" in text and len(text) <= 6_000
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_recall_that_fails_is_told_in_one_line_and_the_session_goes_on(house):
     path = house.app.stores.path(house.project.id)
     house.app.stores.forget(house.project.id)

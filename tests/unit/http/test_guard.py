@@ -10,6 +10,8 @@ from typing import Any
 
 from securecontext.boundaries.identity.door_token import open_token
 from securecontext.http.auth import Guard
+from securecontext.http.reach import reach_of
+from securecontext.settings import Settings
 
 
 class Door:
@@ -26,7 +28,7 @@ class Door:
             self._answer,
             token=token,
             identify=self._identify,
-            port=1,
+            reach=reach_of(Settings(home=folder, user_home=folder), 1),
             enter=self._enter,
             present=self._present,
         )
@@ -51,7 +53,7 @@ class Door:
         finally:
             self.clients -= 1
 
-    async def ask(self, method: str = "POST") -> tuple[int, bytes]:
+    async def ask(self, method: str = "POST", path: str = "/api/v1/status") -> tuple[int, bytes]:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -65,7 +67,13 @@ class Door:
             (b"authorization", self.bearer),
             (b"content-type", b"application/json"),
         ]
-        scope = {"type": "http", "method": method, "path": "/api/v1/status", "headers": headers}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": headers,
+            "client": ("127.0.0.1", 9),
+        }
         await self.guard(scope, receive, send)
         return sent[0]["status"], sent[1]["body"]
 
@@ -93,7 +101,7 @@ def test_a_call_under_way_has_its_answer_and_no_other_is_let_in(tmp_path: Path) 
 def test_a_stream_is_not_waited_for(tmp_path: Path) -> None:
     async def play() -> None:
         door = Door(tmp_path)
-        stream = asyncio.create_task(door.ask("GET"))
+        stream = asyncio.create_task(door.ask("GET", "/mcp"))
         await door.reached.wait()
         await door.guard.close(3600)
         assert not stream.done()

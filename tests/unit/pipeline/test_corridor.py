@@ -76,6 +76,7 @@ def test_no_remembered_value_is_in_the_ledger(house):
     assert MARK in str(house.sql("SELECT value FROM facts"))
 
 
+@pytest.mark.only_in_files("makes a table of its own, which the login of a service may not")
 def test_a_refusal_takes_back_its_effect_and_is_an_entry(house, declare):
     def half(context, given):
         context.connection.exec_driver_sql("INSERT INTO meta VALUES ('half', 'done')")
@@ -181,6 +182,7 @@ def test_a_defect_in_a_writing_operation_leaves_no_half_effect(house, declare):
     assert house.sql("SELECT * FROM meta WHERE name = 'half'") == []
 
 
+@pytest.mark.only_in_files("makes a table of its own, which the login of a service may not")
 def test_a_defect_while_preparing_or_rendering_is_answered_too(house, declare):
     def fail(*arguments):
         raise ZeroDivisionError
@@ -234,6 +236,7 @@ def test_a_refusal_that_no_ledger_can_take_is_still_an_answer(house, caplog):
     assert answer.error is not None and answer.error.code == "missing_argument"
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_project_that_is_gone_is_refused_and_the_machines_ledger_has_it(house):
     house.remember("k", "v")
     house.do("project.delete", PERSON, project=house.project.id, confirm=True)
@@ -245,6 +248,7 @@ def test_a_project_that_is_gone_is_refused_and_the_machines_ledger_has_it(house)
     assert row.body is not None and row.body["outcome"] == "project_gone"
 
 
+@pytest.mark.only_in_files("reads or edits the project's file by hand")
 def test_a_read_has_its_entry_before_its_answer(house, declare):
     seen = []
 
@@ -285,6 +289,7 @@ def test_a_poll_has_no_entry(house, declare):
     assert len(house.entries(50)) == before
 
 
+@pytest.mark.only_in_files("makes a table of its own, which the login of a service may not")
 def test_what_comes_after_is_done_once_the_effect_is_durable_and_not_for_a_refusal(house, declare):
     seen = []
 

@@ -13,6 +13,7 @@ import sqlalchemy
 from sqlalchemy import Connection, event, text
 from tests.waiting import wait_until
 
+from securecontext.storage.acting import Actor
 from securecontext.storage.port import Transaction
 from securecontext.storage.writer import MAX_BATCH, Writer
 from securecontext.types.errors import InvalidInput, Unavailable, ZcError
@@ -44,7 +45,7 @@ class Backend:
 
     keeps_connection = True
 
-    def begun(self, connection: Connection) -> None:
+    def begun(self, connection: Connection, actor: Actor) -> None:
         """Nothing comes first."""
 
     def committed_after_all(self, error: BaseException) -> bool:

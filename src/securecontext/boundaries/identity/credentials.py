@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from securecontext.boundaries.identity import token_register
 from securecontext.boundaries.tokens import Claims, TokenKey
+from securecontext.storage.acting import TOKENS, acting
 from securecontext.storage.port import Store
 
 
@@ -47,7 +48,7 @@ class Credentials:
         Raises:
             Unauthenticated: it was revoked, or its time is over.
         """
-        with self._machine().read() as connection:
+        with acting(TOKENS), self._machine().read() as connection:
             self.check_within(connection, token)
 
     def check_within(self, connection: Connection, token: str) -> None:
