@@ -28,7 +28,7 @@ from securecontext.cli.install import client_environment, find_client
 from securecontext.cli.installation import Installation
 from securecontext.cli.service import running
 from securecontext.cli.stored_state import stored_state
-from securecontext.cli.upstream_state import asked_upstream, kept_upstream
+from securecontext.cli.upstream_state import asked_upstream, kept_upstream, no_code_through_a_gateway
 from securecontext.types.errors import Unavailable
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
@@ -82,7 +82,7 @@ def examine(client: Path | None) -> Iterator[Check]:
     yield served("limits", _limits)
     yield _not_looked_at("keys") if shared else guarded("keys", lambda: _keys(home))
     yield served("code", _code)
-    yield served("sandbox", _sandbox)
+    yield served("sandbox", _sandbox) if not upstream else no_code_through_a_gateway()
     yield from stored_state() if up else [_not_looked_at("state")]
     yield served("ledger", lambda: _ledger({}, "this project")) if not upstream else kept_upstream("ledger")
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))

@@ -239,6 +239,33 @@ def test_who_may_not_run_code_is_refused(house: House) -> None:
     assert not decide(member, Permission.CODE_EXECUTE).allowed
 
 
+def test_no_code_is_run_for_a_gateway_that_passes_it_on(house: House) -> None:
+    passed = Principal("agent:alice", Standing.AGENT, "gateway", "s9")
+    refused = house.refused("zc_execute", passed, language="bash", code="true", explain=True)
+    assert refused == "gateway_runs_no_code"
+
+
+def test_code_runs_beside_data_in_a_shared_database(tmp_path: Path, service_url: str) -> None:
+    shared = make_house(tmp_path / "house", service_url)
+    try:
+        shared.do("zc_index", content="Pelicans feed at dawn.", source="birds")
+        (Path(shared.project.folder) / "build").mkdir()
+        shared.app.machine.write(lambda t: profiles.put(t.connection, Profile("build", ("build",))))
+        done = shared.do(
+            "zc_execute", language="bash", code="echo made > build/it", profile="build", write=["build"]
+        )
+        assert done["exit_code"] == 0
+        assert (Path(shared.project.folder) / "build" / "it").read_text() == "made\n"
+        commands = [{"label": each, "command": f"echo {each}"} for each in ("one", "two")]
+        both = shared.do("zc_batch", commands=commands, queries=["pelicans"])
+        assert [run["stdout"] for run in both["runs"]] == ["one\n", "two\n"]
+        assert both["found"]["hits"]
+        kinds = [entry["kind"] for entry in shared.entries()]
+        assert [kinds.count("intent"), kinds.count("result")] == [2, 2]
+    finally:
+        shared.app.close()
+
+
 def test_a_folder_that_holds_more_than_a_project_is_refused(house: House) -> None:
     root = house.app.settings.home.parent
     wide = house.app.find_project(str(root / "zc"), "")
