@@ -14,7 +14,19 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import appends, calls, crowd, floors, http_queue, ledger, queues, redaction, startup, web
+from bench import (
+    appends,
+    calls,
+    crowd,
+    floors,
+    http_queue,
+    ledger,
+    queues,
+    redaction,
+    sandbox,
+    startup,
+    web,
+)  # fmt: skip
 from bench.figures import Figure, as_table, machine, median, write_json
 from bench.home import home
 from bench.session import session
@@ -43,6 +55,7 @@ def run(quick: bool) -> list[tuple[str, list[Figure]]]:
         print(as_table([(title, figures)]), file=sys.stderr, flush=True)
 
     note("Starts", startup.measure(5 if quick else 20))
+    note("Sandbox", sandbox.measure(10 if quick else 50))
     with home() as at:
         at.start()
         insert = (median(floors.raw_inserts(at.root, times)), "raw insert, `synchronous=FULL`")

@@ -245,7 +245,10 @@ def test_the_doctor_and_the_status_say_which_upstream_is_in_use(cluster: Cluster
             [ZC, "doctor", "--json"], cwd=gateway.project, env={**gateway.env, **env}, text=True,
             capture_output=True, check=False,
         )  # fmt: skip
-        [found] = [each for each in json.loads(ran.stdout)["checks"] if each["name"] == "upstream"]
+        checks = json.loads(ran.stdout)["checks"]
+        [found] = [each for each in checks if each["name"] == "upstream"]
+        [sandbox] = [each for each in checks if each["name"] == "sandbox"]
+        assert sandbox["detail"] == "no code is run: this service is a gateway"
         assert (found["health"], cluster.nodes[0].url in found["detail"]) == (health, True), found
     status = subprocess.run(
         [ZC, "service", "status"], env=gateway.env, text=True, capture_output=True, check=True
@@ -265,4 +268,21 @@ def test_what_runs_on_this_machine_needs_no_token(gateway: World) -> None:
     with pytest.raises(Unauthenticated) as caught:
         person.call("zc_status", {})
     assert caught.value.code == "token_needed"
+    person.close()
+
+
+def test_no_code_is_run_through_a_gateway(cluster: Cluster, gateway: World) -> None:
+    code = {"language": "bash", "code": "touch ran"}
+    with piped(gateway, ZC_SESSION_TOKEN=cluster.token("alice")) as pipe:
+        pipe.initialize()
+        assert refused(pipe, "zc_execute", **code)["code"] == "gateway_runs_no_code"
+        batch = [{"label": "one", "command": "touch ran"}]
+        assert refused(pipe, "zc_batch", commands=batch)["code"] == "gateway_runs_no_code"
+        on_file = {"path": "data.csv", "language": "python", "code": "1"}
+        assert refused(pipe, "zc_execute_file", **on_file)["code"] == "gateway_runs_no_code"
+    assert not (gateway.project / "ran").exists()
+    person = gateway.person()
+    entries = person.call("audit.tail", {"machine": True, "limit": 10}).structured["entries"]
+    assert [e["outcome"] for e in entries if e["operation"] == "zc_execute"] == ["gateway_runs_no_code"]
+    assert person.call("sandbox.profiles", {}).structured["profiles"]
     person.close()

@@ -28,6 +28,7 @@ CHECKS = [
     "limits",
     "keys",
     "code",
+    "sandbox",
     "state",
     "ledger",
     "ledger",

@@ -21,6 +21,8 @@ ALLOWED = {
     "src/securecontext/boundaries/egress/door.py": "the door, by those hands",
     "src/securecontext/boundaries/egress/upstream.py": "a gateway's way to the upstreams that its operator names",
     "src/securecontext/http/reach.py": "certificates for what comes in",
+    "src/securecontext/sandbox/attacks.py": "what a rung is attacked with, on loopback and within the sandbox alone",
+    "src/securecontext/sandbox/targets.py": "the same: who is attacked",
     "src/securecontext/rendezvous.py": "the user's own service, over a unix socket",
     "src/securecontext/handover.py": "the same, by way of rendezvous",
     "src/securecontext/mcp/shim.py": "the same, by way of rendezvous",

@@ -52,6 +52,9 @@ from securecontext.pipeline.bell import Bell
 from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.upstreams import Upstreams
 from securecontext.pipeline.world import Project, ServiceFacts
+from securecontext.sandbox import profiles
+from securecontext.sandbox.execution import Executor
+from securecontext.sandbox.ladder import Ladder
 from securecontext.settings import Settings
 from securecontext.storage import copies
 from securecontext.storage.port import Store
@@ -81,6 +84,7 @@ class App:
         operator: the person who may do what agents may not.
         presence: who is connected.
         queue: what is done for the work queues without being asked.
+        sandbox: runs code.
         secret_rules: the second set of rules against secrets.
         stores: the databases.
         bell: wakes who waits for others.
@@ -147,6 +151,7 @@ class App:
         self.queue = QueueTurns(self.stores, self.presence, self.bell, self.credentials)
         self.state = StoredState(self.stores, keyring, self.credentials.key_id, clock)
         self.web = Fetcher(Door(Network(), lambda draft: self.machine.write(lambda each: each.record(draft))))
+        self.sandbox = Executor(Ladder(opted_out=self._unconfined), settings.user_home, home)
         self._gateway = open_gateway(settings, self.bell)
         self.corridor = Corridor(self, Policy(self.operator), self.gate, self.upstreams)
 
@@ -253,6 +258,10 @@ class App:
         """Where the token of the HTTP door lies."""
         return self.settings.home / "keys" / TOKEN_FILE
 
+    def _unconfined(self) -> bool:
+        with self.machine.read() as connection:
+            return profiles.unconfined(connection)
+
     def allow_secrets(self) -> None:
         """Let all who scan know what a person said is no secret; until then it is redacted."""
         with self.machine.read() as connection:
@@ -274,6 +283,7 @@ class App:
     def close(self) -> None:
         """Finish what is queued and close every store."""
         self.bell.close()
+        self.sandbox.close()
         if self._gateway is not None:
             self._gateway.close()
         self.secret_rules.close()

@@ -62,6 +62,8 @@ class Permission(StrEnum):
     OWNERSHIP_CHECK = "ownership.check"
     OWNERSHIP_GIVE = "ownership.give"
     OWNERSHIP_GIVE_ANY = "ownership.give-any"
+    CODE_EXECUTE = "code.execute"
+    SANDBOX_MANAGE = "sandbox.manage"
 
 
 class Standing(StrEnum):
@@ -95,7 +97,7 @@ _IN_PROJECT = frozenset(
     }
 )
 GRANTS: dict[Standing, frozenset[Permission]] = {
-    Standing.AGENT: _IN_PROJECT | {Permission.ARCHIVE_READ_ALL},
+    Standing.AGENT: _IN_PROJECT | {Permission.ARCHIVE_READ_ALL, Permission.CODE_EXECUTE},
     Standing.HOOK: frozenset({Permission.SESSION_REPORT, Permission.MEMORY_READ, Permission.OWNERSHIP_CHECK}),
     Standing.PERSON: frozenset(Permission),
     Standing.MEMBER: _IN_PROJECT | {Permission.LEDGER_VERIFY},
@@ -115,6 +117,7 @@ _MEMBER = _IN_PROJECT | {
     Permission.OWNERSHIP_READ,
     Permission.OWNERSHIP_CHECK,
     Permission.OWNERSHIP_GIVE,
+    Permission.CODE_EXECUTE,
 }
 OF_ONES_OWN_WORK = frozenset({Permission.BROADCAST_PROPOSED, Permission.BROADCAST_DEPENDENCY})
 """What only who works says, of its own work. An orchestrator has no use for it, and hands it on all the same."""
@@ -155,6 +158,7 @@ OPERATOR_ONLY = frozenset(
         Permission.BACKUP_RESTORE,
         Permission.CHANNEL_MANAGE,
         Permission.OWNERSHIP_GIVE_ANY,
+        Permission.SANDBOX_MANAGE,
         *(permission for permission in Permission if permission.startswith("broadcast.")),
     }
 ) - {Permission.BROADCAST_READ}

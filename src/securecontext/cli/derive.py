@@ -24,9 +24,9 @@ BY_HAND = frozenset({"zc_index", "memory.import", "audit.verify"})
 
 SHOWS_FIRST = frozenset({"recover", "integrity.accept"})
 """Operations that without ``--yes`` show what they would do."""
-FOR_AGENTS = frozenset({"zc_verify_audit_chain", "token.verify"})
-"""Operations without a command: a person has one that says more (`zc audit verify`), or what they take is a secret,
-which does not belong on a command line."""
+FOR_AGENTS = frozenset({"zc_verify_audit_chain", "token.verify", "zc_batch"})
+"""Operations without a command: a person has one that says more (`zc audit verify`, the shell), or what they take is a
+secret, which does not belong on a command line."""
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Folder of the project; by default the current one.")

@@ -28,7 +28,7 @@ from securecontext.cli.install import client_environment, find_client
 from securecontext.cli.installation import Installation
 from securecontext.cli.service import running
 from securecontext.cli.stored_state import stored_state
-from securecontext.cli.upstream_state import asked_upstream, kept_upstream
+from securecontext.cli.upstream_state import asked_upstream, kept_upstream, no_code_through_a_gateway
 from securecontext.types.errors import Unavailable
 
 ROOTS = ("ledger", "encryption", "tokens", "skills")
@@ -82,6 +82,7 @@ def examine(client: Path | None) -> Iterator[Check]:
     yield served("limits", _limits)
     yield _not_looked_at("keys") if shared else guarded("keys", lambda: _keys(home))
     yield served("code", _code)
+    yield served("sandbox", _sandbox) if not upstream else no_code_through_a_gateway()
     yield from stored_state() if up else [_not_looked_at("state")]
     yield served("ledger", lambda: _ledger({}, "this project")) if not upstream else kept_upstream("ledger")
     yield served("ledger", lambda: _ledger({"machine": True}, "this machine"))
@@ -197,6 +198,21 @@ def _code() -> Check:
             return Check("code", Health.NOTE, "; ".join(shown), found["next"])
         case _:
             return Check("code", Health.OK, found["why"])
+
+
+def _sandbox() -> Check:
+    """Say which rung code runs under, why not a better one, and what would get there."""
+    found = ask("sandbox.status", {}).structured
+    rung, tried = found.get("rung", ""), found["tried"]
+    against = [f"{each['rung']}: {each['why']}" for each in tried if each.get("why")]
+    steps = " ".join(each["next"] for each in tried if each.get("next"))
+    together = ", ".join(found.get("together", ())) or "nothing"
+    if not rung:
+        return Check("sandbox", Health.NOTE, f"no code is run: {'; '.join(against)}", steps)
+    detail = "; ".join([f"code runs under {rung}, counted together: {together}", *against])
+    if rung == "environment":
+        return Check("sandbox", Health.NOTE, f"{detail}; the operator chose no isolation", steps)
+    return Check("sandbox", Health.NOTE if against else Health.OK, detail, steps)
 
 
 def _ledger(arguments: dict[str, Any], which: str) -> Check:

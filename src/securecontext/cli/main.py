@@ -53,6 +53,7 @@ GROUPS = {
     "audit": "The ledger: verify it, look at its end, prove it to others.",
     "keys": "Keys of encrypted texts, and the roots of all keys: status, rotate, destroy.",
     "egress": "What left this machine, and what may: list, allowed, allow, disallow.",
+    "sandbox": "How code is confined here, and the profiles that a run may name.",
     "secrets": "What looks like a secret and is none: allowed, allow, disallow.",
     "integrity": "The installed code against its signed baseline: check, accept.",
     "state": "Whether what is stored keeps its invariants: check.",

@@ -39,10 +39,10 @@ def _tool(declared: Operation[Any, Any]) -> types.Tool:
     )
 
 
-def _output_schema(declared: Operation[Any, Any]) -> dict[str, Any]:
-    """Return what an answer looks like: in full for the tools of every session, whose context pays for the list."""
+def _output_schema(declared: Operation[Any, Any]) -> dict[str, Any] | None:
+    """Return what an answer looks like, for the tools of every session alone: its context pays for the list."""
     if not declared.always_load:
-        return {"type": "object"}
+        return None
     return compact_output(declared.output.model_json_schema())
 
 
@@ -62,10 +62,23 @@ def _annotations(effects: Effects, *, open_world: bool) -> types.ToolAnnotations
 
 
 def compact(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON Schema without what says nothing to a caller: titles, descriptions of models, null defaults."""
+    """Return a JSON Schema without what says nothing to a caller: titles, descriptions of models, empty defaults."""
     out: dict[str, Any] = _compact(schema)
     out.setdefault("type", "object")
     return out
+
+
+def _says_nothing(name: str, value: Any) -> bool:
+    """Say whether a caller can do without a keyword: a title, an empty default, that a text has a character."""
+    match name:
+        case "title":
+            return True
+        case "default":
+            return value is None or value is False or value == []
+        case "minLength":
+            return bool(value == 1)
+        case _:
+            return False
 
 
 def compact_output(schema: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +136,7 @@ def _compact(node: Any, *, properties: bool = False) -> Any:
         return {name: _compact(value) for name, value in node.items()}
     out: dict[str, Any] = {}
     for name, value in node.items():
-        if name == "title" or (name == "default" and value is None):
+        if _says_nothing(name, value):
             continue
         if name == "description" and ("properties" in node or node.get("type") == "object"):
             continue

@@ -42,12 +42,10 @@ TRUST = "external"
 class FetchInput(Input):
     """Arguments of zc_fetch."""
 
-    url: Annotated[str, Field(max_length=CHARACTERS), fields.Words(CHARACTERS, strip=True)] = Field(
-        description="https://…"
-    )
+    url: Annotated[str, Field(max_length=CHARACTERS), fields.Words(CHARACTERS, strip=True)] = Field()
     source: Annotated[
         str | None,
-        Field(max_length=SOURCE_CHARACTERS, description="name in the archive; default: the URL"),
+        Field(max_length=SOURCE_CHARACTERS, description="default: the URL"),
         fields.Words(SOURCE_CHARACTERS, plain=True, strip=True),
     ] = None
 

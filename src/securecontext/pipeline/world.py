@@ -300,6 +300,10 @@ class World(Protocol):
         """The web, behind its guard."""
 
     @property
+    def sandbox(self) -> object:
+        """What runs code: the `Executor` of a room that this floor does not know."""
+
+    @property
     def clock(self) -> Callable[[], datetime]:
         """The present moment, for what no transaction tells."""
 
