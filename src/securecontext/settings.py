@@ -92,6 +92,11 @@ class Settings:
     upstreams: tuple[Upstream, ...] = ()
     upstream_ca: Path | None = None
 
+    @property
+    def open_to_others(self) -> bool:
+        """Whether the HTTP door may be reached from other machines."""
+        return self.http_behind_proxy or not ipaddress.ip_address(self.http_host).is_loopback
+
 
 VARIABLES: dict[str, str] = {
     "ZC_HOME": "data folder; by default zc-ctx under Claude Code's folder (~/.claude, or CLAUDE_CONFIG_DIR)",

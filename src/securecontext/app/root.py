@@ -136,6 +136,7 @@ class App:
             for_many,
             bool(settings.upstreams),
             engine="postgres" if self.stores.shared else "sqlite",
+            open_to_others=settings.open_to_others,
         )
         self.limits = Limits(
             calls_per_second=settings.calls_per_second,

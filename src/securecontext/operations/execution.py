@@ -86,7 +86,8 @@ def project_of(world: World, asker: Asker) -> Path:
 
     Raises:
         Denied: ``gateway_runs_no_code``: the files are at one service, what the role may and the ledger at another;
-            ``not_beside_the_files``: a system service has nobody's files, and runs nobody's code.
+            ``not_beside_the_files``: a system service has nobody's files, and who comes over HTTP from elsewhere
+            has none of them here.
         InvalidInput: ``no_folder``: the call names none, or one of another project.
     """
     # The second half is for what somebody passes on all the same: the project's files here are not the caller's.
@@ -95,6 +96,12 @@ def project_of(world: World, asker: Asker) -> Path:
             "gateway_runs_no_code",
             "Through a gateway no code is run: the files are here, the ledger is elsewhere.",
             "Run it by the client's own shell, or by a service that keeps its data itself: without ZC_API_URL.",
+        )
+    if world.facts.open_to_others and asker.principal.door == "http":
+        raise Denied(
+            "not_beside_the_files",
+            "This service answers other machines over HTTP, and runs no code for callers that come so.",
+            "Run it by the service of the machine that has the files: over its socket.",
         )
     if world.facts.for_many:
         raise Denied(

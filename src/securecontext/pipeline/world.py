@@ -54,6 +54,7 @@ class ServiceFacts:
     Attributes:
         for_many: a system service, which looks into nobody's folders.
         gateway: the data is kept by another service.
+        open_to_others: callers of the HTTP door may be on other machines.
         engine: what keeps the data: ``sqlite`` or ``postgres``.
     """
 
@@ -66,6 +67,7 @@ class ServiceFacts:
     for_many: bool = False
     gateway: bool = False
     engine: str = "sqlite"
+    open_to_others: bool = False
 
 
 class Code(Protocol):

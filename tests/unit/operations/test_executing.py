@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -243,6 +244,16 @@ def test_no_code_is_run_for_a_gateway_that_passes_it_on(house: House) -> None:
     passed = Principal("agent:alice", Standing.AGENT, "gateway", "s9")
     refused = house.refused("zc_execute", passed, language="bash", code="true", explain=True)
     assert refused == "gateway_runs_no_code"
+
+
+def test_no_code_is_run_for_who_may_be_on_another_machine(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over_http = Principal("agent:alice", Standing.AGENT, "http", "s9")
+    assert house.do("zc_execute", over_http, language="bash", code="true")["exit_code"] == 0
+    monkeypatch.setattr(house.app, "facts", replace(house.app.facts, open_to_others=True))
+    assert house.refused("zc_execute", over_http, language="bash", code="true") == "not_beside_the_files"
+    assert ran(house, "bash", "true")["exit_code"] == 0
 
 
 def test_code_runs_beside_data_in_a_shared_database(tmp_path: Path, service_url: str) -> None:
