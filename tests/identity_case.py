@@ -46,15 +46,21 @@ def call(house: House, caller: Caller, operation: str, **arguments: Any) -> Answ
 
 def arguments_of(declared: Operation[Any, Any]) -> dict[str, Any]:
     """Return the fewest arguments that an operation takes."""
-    schema = declared.given.model_json_schema()
-    return {name: _value(schema["properties"][name]) for name in schema.get("required", ())}
+    return _fewest(declared.given.model_json_schema(), {})
 
 
-def _value(field: dict[str, Any]) -> Any:
+def _fewest(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    known = definitions | schema.get("$defs", {})
+    return {name: _value(schema["properties"][name], known) for name in schema.get("required", ())}
+
+
+def _value(field: dict[str, Any], known: dict[str, Any]) -> Any:
+    if "$ref" in field:
+        return _fewest(known[field["$ref"].rpartition("/")[2]], known)
     if "enum" in field:
         return field["enum"][0]
     if "anyOf" in field:
-        return _value(field["anyOf"][0])
+        return _value(field["anyOf"][0], known)
     match field.get("type"):
         case "string":
             return "x"
@@ -63,7 +69,7 @@ def _value(field: dict[str, Any]) -> Any:
         case "boolean":
             return False
         case "array":
-            return [_value(field["items"])] if "type" in field.get("items", {}) else []
+            return [_value(field["items"], known)] if field.get("items", {}).keys() & {"type", "$ref"} else []
         case "object":
             return {}
         case kind:

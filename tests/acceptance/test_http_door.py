@@ -120,8 +120,11 @@ OF_A_TEAM = {
     "zc_explain": (404, "no_such_broadcast"),
     "zc_hand_over": (404, "not_reserved"),
     "zc_fail_task": (409, "lease_lost"),
+    "zc_execute_file": (404, "no_such_file"),
+    "zc_fetch": (403, "egress_not_allowed"),
 }
-"""Examples about what somebody else said or was given, and here is nobody else; of a task that was just completed."""
+"""Examples about what somebody else said or was given, and here is nobody else; of a task that was just completed; of
+a file that this project does not have, and of a host that nobody allowed."""
 
 
 def test_every_example_is_a_call_that_works(service: HttpService) -> None:

@@ -161,6 +161,7 @@ def test_a_service_that_cannot_start_costs_a_session_one_line(alone: User, troub
         "database",
         "limits",
         "code",
+        "sandbox",
         "state",
         "ledger",
         "hooks",

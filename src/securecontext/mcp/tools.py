@@ -32,7 +32,7 @@ def _tool(declared: Operation[Any, Any]) -> types.Tool:
     return types.Tool(
         name=declared.name,
         description=declared.description,
-        input_schema=compact(_inlined(declared.given.model_json_schema())),
+        input_schema=compact(declared.given.model_json_schema()),
         output_schema=_output_schema(declared),
         annotations=_annotations(declared.effects, open_world=declared.open_world),
         _meta={"anthropic/alwaysLoad": True} if declared.always_load else None,

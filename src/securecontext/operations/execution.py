@@ -266,7 +266,7 @@ class ExecuteInput(Input):
     example={"language": "python", "code": "print(sum(range(10)))"},
 )
 def execute(context: Context, given: ExecuteInput) -> RunOutput:
-    """Run code in a sandbox: it reads the project, has no network and no secrets, ends after 30 s."""
+    """Run code in a sandbox: it reads the project; no network, no secrets, 30 s at most."""
     _told(context, context.prepared)
     return _output(context.prepared)
 

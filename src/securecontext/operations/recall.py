@@ -34,7 +34,7 @@ class RecallInput(Input):
     """Arguments of zc_recall_context."""
 
     agent_id: fields.Agent | None = Field(None, description="notebook; yours by default")
-    force: fields.Flag = Field(False, description="accepted for older instructions; recall is always fresh")
+    force: fields.Flag = Field(False, description="without effect: recall is always fresh")
 
 
 class RecallOutput(Output):

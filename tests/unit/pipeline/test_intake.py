@@ -198,12 +198,15 @@ PATHS = {
     ("audit.verify", "database"),
     ("import.predecessor", "from_folder"),
     ("ownership.check", "files"),
+    ("zc_execute_file", "path"),
 }
 """Paths are taken exactly as they are."""
 CREDENTIALS = {("zc_broadcast", "channel_key"), ("channel.set", "key"), ("token.verify", "token")}
 """So are keys, of which the ledger is told nothing."""
 
 
+PROGRAMS = {("zc_execute", "code"), ("zc_execute_file", "code")}
+"""What is run is run as it is; the ledger has its digest."""
 CURSORS = {("audit.tail", "cursor"), ("broadcast.list", "cursor"), ("queue.list", "cursor")}
 """Places in a list, which are looked into and stored nowhere; the ledger has their digest."""
 
@@ -216,7 +219,7 @@ def test_no_operation_takes_free_text_that_is_not_cleaned():
         if not any(isinstance(m, fields.Words | fields.Structure) for m in info.metadata)
         and _texts(info.annotation)
     }
-    assert bare <= PATHS | CREDENTIALS | CURSORS
+    assert bare <= PATHS | CREDENTIALS | PROGRAMS | CURSORS
     for operation, name in CREDENTIALS:
         marks = CATALOGUE[operation].given.model_fields[name].metadata
         assert any(isinstance(m, fields.Credential) for m in marks)
