@@ -25,7 +25,7 @@ from bench.texts import sentence
 from securecontext.app import App, database
 from securecontext.app.checkpoints import EVERY_ENTRIES
 from securecontext.boundaries.policy import Principal, Standing
-from securecontext.pipeline.corridor import Call
+from securecontext.pipeline.call import Call
 from securecontext.pipeline.world import Project
 from securecontext.settings import Settings
 from securecontext.types.ids import new_id, now

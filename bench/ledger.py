@@ -23,7 +23,7 @@ from securecontext.boundaries.ledger import tiles
 from securecontext.boundaries.ledger.tiles import Tiles
 from securecontext.boundaries.policy import Principal, Role, Standing
 from securecontext.operations.memory import RememberInput, remember
-from securecontext.pipeline.corridor import Call
+from securecontext.pipeline.call import Call
 from securecontext.pipeline.operation import Context
 from securecontext.pipeline.world import Project
 from securecontext.settings import Settings

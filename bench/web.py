@@ -24,7 +24,7 @@ from securecontext.boundaries.egress.door import Door
 from securecontext.boundaries.egress.network import Network
 from securecontext.boundaries.egress.rules import Rule, add
 from securecontext.boundaries.policy import Principal, Standing
-from securecontext.pipeline.corridor import Call
+from securecontext.pipeline.call import Call
 from securecontext.settings import Settings
 from securecontext.types.ids import new_id
 from securecontext.types.pages import Page

@@ -13,7 +13,7 @@ import pytest
 
 from securecontext.app import App
 from securecontext.boundaries.policy import Principal, Role, Standing
-from securecontext.pipeline.corridor import Answer, Call
+from securecontext.pipeline.call import Answer, Call
 from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.world import Project
 from securecontext.settings import Settings

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from securecontext.boundaries.policy import Principal, Role, Standing
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.callers import Caller, introduce, principal_of
-from securecontext.pipeline.corridor import Answer
 from securecontext.pipeline.operation import Operation
 from tests.house_case import PERSON, House
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from securecontext.boundaries.policy import Principal, Role, Standing
-from securecontext.pipeline.corridor import Answer
+from securecontext.pipeline.call import Answer
 from securecontext.types.ids import now
 from tests.engine import address
 from tests.house_case import START, House, make_house

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from securecontext import rendezvous
 from securecontext.app import App, database
 from securecontext.boundaries.policy import Role
@@ -25,7 +27,8 @@ from securecontext.rpc.client import control
 from securecontext.settings import Settings
 from securecontext.types.ids import now
 from tests.acceptance.service_case import World
-from tests.engines.fixtures import admin_of
+from tests.engines.fixtures import admin_of, ready_database
+from tests.engines.postgres_server import PostgresServer
 from tests.house_case import House
 from tests.identity_case import OPERATOR, issue, with_operator
 from tests.waiting import wait_until
@@ -193,3 +196,15 @@ def running_cluster(root: Path, url: str, count: int = 2) -> Iterator[Cluster]:
                 node.process.kill()
                 node.process.wait(30)
         shutil.rmtree(runtime, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, _ready_template: str
+) -> Iterator[Cluster]:
+    """Two services on one database, for the tests of a module; who kills one starts it again."""
+    with (
+        ready_database(postgres_server, _ready_template) as url,
+        running_cluster(tmp_path_factory.mktemp("cluster"), url) as made,
+    ):
+        yield made

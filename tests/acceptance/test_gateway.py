@@ -17,23 +17,11 @@ from mcp.client.streamable_http import streamable_http_client
 from securecontext.boundaries.policy import Role
 from securecontext.types.errors import Unauthenticated
 from tests.acceptance.certificates import Authority
-from tests.acceptance.cluster_case import IMPATIENT, ZC, Cluster, hook, running_cluster
+from tests.acceptance.cluster_case import IMPATIENT, ZC, Cluster, cluster, hook
 from tests.acceptance.loopback_proxy import network_to
 from tests.acceptance.service_case import Pipe, World, call, piped
-from tests.engines.fixtures import ready_database
-from tests.engines.postgres_server import PostgresServer
 
-
-@pytest.fixture(scope="module")
-def cluster(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, _ready_template: str
-) -> Iterator[Cluster]:
-    """Two services on one database, for the tests of this module."""
-    with (
-        ready_database(postgres_server, _ready_template) as url,
-        running_cluster(tmp_path_factory.mktemp("cluster"), url) as made,
-    ):
-        yield made
+__all__ = ["cluster"]
 
 
 @pytest.fixture

@@ -11,32 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from securecontext import rendezvous
 from securecontext.boundaries.policy import Role
 from securecontext.rpc.client import control
-from tests.acceptance.cluster_case import IMPATIENT, ZC, Cluster, Node, hook, running_cluster
+from tests.acceptance.cluster_case import IMPATIENT, ZC, Cluster, Node, cluster, hook
 from tests.acceptance.loopback_proxy import network_to
 from tests.acceptance.service_case import Raw, World
-from tests.engines.fixtures import ready_database
-from tests.engines.postgres_server import PostgresServer
 from tests.waiting import wait_until
+
+__all__ = ["cluster"]
 
 WORKERS = 20
 TASKS = 40
-
-
-@pytest.fixture(scope="module")
-def cluster(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, _ready_template: str
-) -> Iterator[Cluster]:
-    """Two services on one database; a test starts again what it killed."""
-    with (
-        ready_database(postgres_server, _ready_template) as url,
-        running_cluster(tmp_path_factory.mktemp("cluster"), url) as made,
-    ):
-        yield made
 
 
 @contextmanager

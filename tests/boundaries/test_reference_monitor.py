@@ -20,7 +20,8 @@ from securecontext.boundaries.policy import (
     Role,
     Standing,
 )
-from securecontext.pipeline.corridor import Call, Corridor
+from securecontext.pipeline.call import Call
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.operation import CATALOGUE
 from securecontext.types.errors import Denied
 from tests.house_case import AGENT, HOOK, PERSON, in_role, make_house

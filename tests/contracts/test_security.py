@@ -380,7 +380,7 @@ def test_a_broken_contract_harms_no_call_of_the_same_batch(
 
 
 def _call(house: House, name: str, given: dict[str, Any], number: int) -> Any:
-    from securecontext.pipeline.corridor import Call
+    from securecontext.pipeline.call import Call
 
     who = Principal("uid:1000", Standing.AGENT, "mcp", f"s{number}")
     return Call(f"call_{number}", name, given, who, house.moment, house.project)

@@ -16,7 +16,7 @@ from securecontext.memory import changes, facts, sessions
 from securecontext.memory.capacity import Capacity
 from securecontext.operations.found import SearchOutput, render_found, shown
 from securecontext.pipeline import replay
-from securecontext.pipeline.corridor import Call
+from securecontext.pipeline.call import Call
 from securecontext.projects import register
 from securecontext.projects.identity import locate
 from securecontext.storage.port import Transaction

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from securecontext.boundaries.policy import Principal, Standing
 from securecontext.pipeline.bell import Bell
-from securecontext.pipeline.corridor import Call, refusal
+from securecontext.pipeline.call import Call, refusal
 from securecontext.pipeline.upstreams import Upstreams
 from securecontext.settings import Settings
 from securecontext.types.errors import Unavailable, ZcError

@@ -16,8 +16,9 @@ from typing import Any
 
 from securecontext.boundaries import limits
 from securecontext.operations.sessions import LONGEST_MS
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.callers import Caller
-from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.corridor import Corridor
 from securecontext.types.errors import InvalidInput, ZcError
 from securecontext.types.ids import hook_session
 from securecontext.validators.input import clean_text

@@ -30,7 +30,8 @@ from securecontext.http.health import HEALTH_SECONDS, health, unanswered
 from securecontext.http.openapi import EVENTS_ROUTE, HEALTH_ROUTE, Parts
 from securecontext.http.paths import PATHS, Path
 from securecontext.http.problem import problem
-from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.call import Answer
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.operation import CATALOGUE, Operation
 from securecontext.pipeline.world import World
 from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, ZcError

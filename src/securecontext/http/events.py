@@ -26,8 +26,9 @@ from securecontext.http.callers import caller_of, one_value
 from securecontext.http.problem import problem
 from securecontext.operations.events import AT_ONCE, PendingOutput, pending
 from securecontext.operations.queue import topic
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.callers import Caller
-from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.world import World
 from securecontext.types.errors import InvalidInput, LimitReached, ZcError
 from securecontext.types.ids import timestamp

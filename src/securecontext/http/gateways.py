@@ -18,8 +18,9 @@ from securecontext.http.auth import Enter
 from securecontext.http.body import parse_object
 from securecontext.http.callers import CLAIMS, idempotency_key
 from securecontext.http.problem import problem
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.callers import introduce_passed
-from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.passing import answer_bytes, parse_passed
 from securecontext.pipeline.world import World
 from securecontext.types.errors import Unauthenticated, ZcError

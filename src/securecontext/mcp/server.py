@@ -27,8 +27,9 @@ from securecontext import __version__, rendezvous
 from securecontext.mcp.flow import Flow
 from securecontext.mcp.protocol import Refusal, in_our_words, refusal
 from securecontext.mcp.tools import INSTRUCTIONS, listed_tools
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.callers import Caller
-from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.corridor import Corridor
 from securecontext.types.errors import ZcError
 
 IDEMPOTENCY_KEY = "securecontext/idempotency-key"

@@ -9,7 +9,8 @@ from securecontext.boundaries.policy import GRANTS, SHARED_NAMESPACE, Principal,
 from securecontext.boundaries.tokens import Claims, read_unverified
 from securecontext.contracts.security import create_secure_agent_context
 from securecontext.contracts.session import is_session_name
-from securecontext.pipeline.corridor import Answer, Call, Corridor
+from securecontext.pipeline.call import Answer, Call
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.fields import refuse_relative
 from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.passing import Passed

@@ -16,22 +16,22 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pydantic_core import to_jsonable_python
 
 from securecontext.boundaries.limits import Gate, refuse_over_quota
-from securecontext.boundaries.policy import Policy, Principal
+from securecontext.boundaries.policy import Policy
 from securecontext.boundaries.rate import RATE_LIMITED
 from securecontext.boundaries.sight import actor_of
 from securecontext.contracts import ensure
 from securecontext.pipeline import replay
+from securecontext.pipeline.call import Answer, Call, refusal
 from securecontext.pipeline.intake import Intake, parse, redact_output
 from securecontext.pipeline.operation import CATALOGUE, Asker, Asking, Context, Operation, Output
 from securecontext.pipeline.refusals import kind_of
-from securecontext.pipeline.world import Project, World
+from securecontext.pipeline.world import World
 from securecontext.storage.acting import acting
 from securecontext.storage.port import Store, Transaction
 from securecontext.types.errors import ContractBroken, InvalidInput, NotFound, Unavailable, ZcError
@@ -39,53 +39,6 @@ from securecontext.types.ids import new_id
 from securecontext.types.ledger import EntryDraft
 
 log = logging.getLogger("securecontext.corridor")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call as a door hands it over.
-
-    Attributes:
-        id: the call's own id, for ledger and log.
-        operation: name of the operation.
-        arguments: JSON object as it came.
-        principal: the authenticated caller.
-        moment: when it came in.
-        project: its project; None for calls without one.
-        idempotency_key: a retry with the same key is answered, not done again.
-        request: the request's name, where the door has one: clean, maybe of the client's choice.
-        bearer: the session token that its caller showed to a gateway, for the service that holds the data.
-    """
-
-    id: str
-    operation: str
-    arguments: Mapping[str, Any]
-    principal: Principal
-    moment: datetime
-    project: Project | None = None
-    idempotency_key: str = ""
-    request: str = ""
-    bearer: str = field(default="", repr=False)
-
-    @property
-    def told(self) -> str:
-        """How the log names the call."""
-        return f"{self.id} (request {self.request})" if self.request else self.id
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a door renders.
-
-    Attributes:
-        structured: JSON object of the output, or of the error.
-        text: the same for reading.
-        error: the refusal; None where the call was done.
-    """
-
-    structured: dict[str, Any]
-    text: str
-    error: ZcError | None = None
 
 
 class Elsewhere(Protocol):
@@ -403,11 +356,6 @@ def _rendered(operation: Operation[Any, Any], output: Output) -> Answer:
 
 def _resource(call: Call) -> str:
     return call.project.id if call.project is not None else ""
-
-
-def refusal(error: ZcError) -> Answer:
-    """Return the answer that refuses a call."""
-    return Answer(structured={"error": error.as_dict()}, text=str(error), error=error)
 
 
 def _digest(call: Call, operation: Operation[Any, Any]) -> str:

@@ -123,10 +123,10 @@ class Context:
         moment: when the call came in.
         redactions: secrets that were replaced in the input.
         prepared: what the operation's `prepare` step returned.
-        noted: what the ledger's entry says of the outcome beside the arguments; plain JSON, no stored text.
         sealed: set where a text of the arguments was stored sealed: the ledger then gets a digest that nobody can
             test guesses against.
-        noted: what the entry says of the effect beside the arguments, such as the id that something got; JSON values.
+        noted: what the entry says of the effect beside the arguments, such as the id that something got; plain JSON,
+            no stored text.
     """
 
     world: World

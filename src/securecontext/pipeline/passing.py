@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from securecontext.boundaries.policy import Standing
-from securecontext.pipeline.corridor import Answer, Call
+from securecontext.pipeline.call import Answer, Call
 from securecontext.types.errors import InvalidInput, told
 
 PATH: Final = "/gateway/v1"

@@ -20,7 +20,7 @@ from securecontext.types.ids import timestamp
 
 if TYPE_CHECKING:
     from securecontext.boundaries.policy import Principal
-    from securecontext.pipeline.corridor import Call
+    from securecontext.pipeline.call import Call
     from securecontext.pipeline.world import Project
 
 KEPT = timedelta(hours=24)

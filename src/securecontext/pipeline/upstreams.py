@@ -20,7 +20,7 @@ from securecontext.boundaries.egress.upstream import Reply, Unreached
 from securecontext.boundaries.limits import WAITERS
 from securecontext.boundaries.policy import Standing
 from securecontext.boundaries.tokens import read_unverified
-from securecontext.pipeline.corridor import Answer, Call, refusal
+from securecontext.pipeline.call import Answer, Call, refusal
 from securecontext.pipeline.operation import CATALOGUE
 from securecontext.pipeline.passing import PATH, NoAnswer, Passed, parse_answer
 from securecontext.types.errors import (

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from securecontext import rendezvous
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.callers import Caller
-from securecontext.pipeline.corridor import Answer, Corridor
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.passing import answer_bytes
 from securecontext.types.errors import InvalidInput, ZcError
 

@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 from securecontext.coordination.broadcasts import ATTEMPTS, WINDOW
 from securecontext.operations import replaying
-from securecontext.pipeline.corridor import Answer
+from securecontext.pipeline.call import Answer
 from securecontext.pipeline.operation import CATALOGUE
 
 __all__ = ["team"]

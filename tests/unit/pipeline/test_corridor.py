@@ -11,7 +11,8 @@ from tests.house_case import AGENT, HOOK, PERSON, named
 from securecontext.boundaries.limits import Gate, Limits
 from securecontext.boundaries.policy import Permission, Policy, Principal, Standing
 from securecontext.contracts import require
-from securecontext.pipeline.corridor import Call, Corridor
+from securecontext.pipeline.call import Call
+from securecontext.pipeline.corridor import Corridor
 from securecontext.pipeline.operation import CATALOGUE, Context, Effects, Input, Output, operation
 from securecontext.types.errors import Conflict, ContractBroken, NotFound, Unavailable
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from securecontext.boundaries.egress.upstream import Reply, Unreached
-from securecontext.pipeline.corridor import Answer, refusal
+from securecontext.pipeline.call import Answer, refusal
 from securecontext.pipeline.passing import NoAnswer, answer_bytes, parse_answer, parse_passed
 from securecontext.pipeline.upstreams import _answer_of
 from securecontext.types.errors import BY_NAME, InvalidInput
